@@ -1,0 +1,1 @@
+"""Where files live under PPNLP_HOME, and how they get there unharmed."""

@@ -1,0 +1,66 @@
+"""Hashes of contents."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from pphub.source import Digest
+
+__all__ = ["CHUNK", "Hasher", "sha256_of"]
+
+CHUNK: Final = 1 << 20
+"""Bytes read at a time."""
+
+
+class Hasher:
+    """Hashes a stream once for both purposes: the store's name (sha256) and the source's promise.
+
+    Args:
+        promised: what the source says the content hashes to, or None.
+        size: the size in bytes; a git object id starts with it, so it must be known for ``git-sha1``.
+    """
+
+    def __init__(self, promised: Digest | None, size: int | None) -> None:
+        self._promised = promised
+        self._sha256 = hashlib.sha256()
+        self._git = None
+        if promised is not None and promised.algorithm == "git-sha1":
+            if size is None:
+                msg = "a git object id can only be checked when the size is known"
+                raise ValueError(msg)
+            self._git = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+
+    def update(self, data: bytes | memoryview) -> None:
+        """Take the next bytes."""
+        self._sha256.update(data)
+        if self._git is not None:
+            self._git.update(data)
+
+    @property
+    def sha256(self) -> str:
+        """The hash of all bytes so far."""
+        return self._sha256.hexdigest()
+
+    def mismatch(self) -> str | None:
+        """None when the content is what was promised (or nothing was), else both hashes in words."""
+        if self._promised is None:
+            return None
+        found = self.sha256 if self._git is None else self._git.hexdigest()
+        if found == self._promised.hex.lower():
+            return None
+        return f"expected {self._promised.algorithm} {self._promised.hex}, got {found}"
+
+
+def sha256_of(path: Path, *, on_bytes: Callable[[int], None] = lambda _count: None) -> str:
+    """The sha256 of a file, read once."""
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as stream:
+        while block := stream.read(CHUNK):
+            digest.update(block)
+            on_bytes(len(block))
+    return digest.hexdigest()

@@ -1,0 +1,70 @@
+"""One writer per entry.
+
+Lock files are never deleted: deleting one lets two processes hold "the" lock on different inodes. Nothing is
+wrong without the lock either, since every write is a rename of a verified file; the lock saves double work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from pphub_cache.atomic import explain_os_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+__all__ = ["entry_lock", "read_owner"]
+
+
+@contextlib.contextmanager
+def entry_lock(path: Path, *, on_wait: Callable[[str], None] = lambda _owner: None) -> Iterator[None]:
+    """Hold the lock of one entry.
+
+    Args:
+        path: the lock file; its folder is made, and it stays when the lock is released.
+        on_wait: called once, with a description of the owner, when the lock is held by another.
+
+    Raises:
+        StorageFailed: the lock file cannot be made.
+    """
+    with explain_os_errors(f"lock {path.name}", path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(str(path))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            on_wait(read_owner(path))
+            lock.acquire(poll_interval=0.05)
+    try:
+        _write_owner(path)
+        yield
+    finally:
+        lock.release()
+
+
+def _owner_file(path: Path) -> Path:
+    return path.with_suffix(".owner")
+
+
+def _write_owner(path: Path) -> None:
+    """A courtesy to those who wait, so a failure is no reason to stop."""
+    owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+    with contextlib.suppress(OSError):
+        _owner_file(path).write_text(json.dumps(owner), encoding="utf-8")
+
+
+def read_owner(path: Path) -> str:
+    """Who holds the lock, in words; says so when that is not known."""
+    try:
+        owner = json.loads(_owner_file(path).read_text(encoding="utf-8"))
+        return f"process {owner['pid']} on {owner['host']}, since {owner['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"

@@ -1,0 +1,262 @@
+"""Moves the bytes of one file from its URL to a local file, verified on the way.
+
+The hub clients are not used for this: they trust sizes alone, or read the file twice (docs/architecture.md).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
+from urllib.parse import urljoin, urlsplit
+from urllib.request import url2pathname
+
+import requests
+import urllib3
+
+from pphub.errors import AccessDenied, Corrupt, FileNotInModel, PphubError, SourceUnavailable
+from pphub.settings import CONNECT_SECONDS, READ_SECONDS, without_password
+from pphub_cache.atomic import explain_os_errors
+from pphub_cache.digest import CHUNK, Hasher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping
+
+    from pphub.source import RemoteFile
+
+__all__ = ["Fetched", "Progress", "SilentProgress", "fetch", "new_session"]
+
+_ATTEMPTS: Final = 3
+_MAX_REDIRECTS: Final = 10
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+
+class Progress(Protocol):
+    """Told how a transfer goes; drawn by the command line."""
+
+    def start(self, name: str, size: int | None) -> None:
+        """A file begins; also called again when it begins anew."""
+
+    def advance(self, count: int) -> None:
+        """So many bytes more have arrived."""
+
+    def finish(self) -> None:
+        """The file is complete and verified."""
+
+    def note(self, text: str) -> None:
+        """Something the user should know: a retry, a wait."""
+
+
+class SilentProgress:
+    """Shows nothing."""
+
+    def start(self, name: str, size: int | None) -> None:
+        """Ignore."""
+
+    def advance(self, count: int) -> None:
+        """Ignore."""
+
+    def finish(self) -> None:
+        """Ignore."""
+
+    def note(self, text: str) -> None:
+        """Ignore."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What arrived: size in bytes and sha256 of the content."""
+
+    size: int
+    sha256: str
+
+
+class _WrongContent(Exception):
+    """The bytes are not what the listing promised."""
+
+
+def new_session() -> requests.Session:
+    """A session that keeps connections alive and sends no credentials of its own accord."""
+    session = requests.Session()
+    session.headers.clear()
+    session.headers["User-Agent"] = "pphub"
+    # Bytes as stored: a compressed body could not be verified while it streams, nor resumed.
+    session.headers["Accept-Encoding"] = "identity"
+    # With no auth set, requests would look in ~/.netrc and overwrite the token of the source.
+    session.auth = _no_auth
+    return session
+
+
+def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+def fetch(
+    file: RemoteFile,
+    target: Path,
+    session: requests.Session,
+    headers: Mapping[str, str],
+    progress: Progress,
+) -> Fetched:
+    """Bring one file to ``target``, replacing what is there, and verify size and hash.
+
+    Tries again, a bounded number of times, after a failure that may pass and after wrong content.
+
+    Raises:
+        AccessDenied, FileNotInModel: the source says no.
+        SourceUnavailable: it cannot be reached, or keeps failing.
+        Corrupt: what arrives is not what the listing promised.
+        StorageFailed: the disk says no.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            progress.start(file.path, file.size)
+            fetched = _attempt(file, target, session, headers, progress)
+        except _WrongContent as error:
+            problem: SourceUnavailable | Corrupt = Corrupt(
+                f"{file.path} from {_shown(file.url)} is not what the hub listed: {error}",
+                hint="try again later, or another source with --source; nothing was kept",
+            )
+            problem.__cause__ = error
+        except SourceUnavailable as error:
+            problem = error
+        else:
+            progress.finish()
+            return fetched
+        if attempt == _ATTEMPTS or (isinstance(problem, Corrupt) and attempt == 2):
+            raise problem
+        delay = 0.5 * 2 ** (attempt - 1)
+        progress.note(f"{problem.message}; trying again in {delay:g} s")
+        time.sleep(delay)
+    raise AssertionError  # the loop returns or raises
+
+
+def _attempt(
+    file: RemoteFile,
+    target: Path,
+    session: requests.Session,
+    headers: Mapping[str, str],
+    progress: Progress,
+) -> Fetched:
+    hasher = Hasher(file.digest, file.size)
+    size = 0
+    with contextlib.closing(_open(file, session, headers)) as blocks:
+        with explain_os_errors(f"write {file.path}", target.parent):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            stream = target.open("wb", buffering=0)
+        with stream:
+            for block in blocks:
+                size += len(block)
+                if file.size is not None and size > file.size:
+                    msg = f"more than the {file.size} bytes listed"
+                    raise _WrongContent(msg)
+                hasher.update(block)
+                with explain_os_errors(f"write {file.path}", target.parent):
+                    stream.write(block)
+                progress.advance(len(block))
+            if file.size is not None and size != file.size:
+                msg = f"expected {file.size} bytes, got {size}"
+                raise _WrongContent(msg)
+            if mismatch := hasher.mismatch():
+                raise _WrongContent(mismatch)
+            with explain_os_errors(f"write {file.path}", target.parent):
+                os.fsync(stream.fileno())
+    return Fetched(size, hasher.sha256)
+
+
+def _open(file: RemoteFile, session: requests.Session, headers: Mapping[str, str]) -> Generator[bytes, None, None]:
+    if urlsplit(file.url).scheme == "file":
+        return _read_local(Path(url2pathname(urlsplit(file.url).path)))
+    return _read_http(file, session, headers)
+
+
+def _read_local(path: Path) -> Generator[bytes, None, None]:
+    with explain_os_errors(f"read {path.name}", path.parent), path.open("rb", buffering=0) as stream:
+        while block := stream.read(CHUNK):
+            yield block
+
+
+def _read_http(file: RemoteFile, session: requests.Session, headers: Mapping[str, str]) -> Generator[bytes, None, None]:
+    where = _shown(file.url)
+    try:
+        with _follow(file.url, session, headers) as response:
+            _check_status(response, file.path, where)
+            # decode_content undoes a Content-Encoding that the server sent although none was asked for.
+            while block := response.raw.read(CHUNK, decode_content=True):
+                yield block
+    except PphubError:
+        raise
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        msg = f"the connection for {file.path} from {where} failed: {_reason(error)}"
+        raise SourceUnavailable(msg, hint="check the network and proxy, or try another source") from error
+
+
+def _follow(url: str, session: requests.Session, headers: Mapping[str, str]) -> requests.Response:
+    """GET, following redirects by hand: the source's headers go to the first origin and no other."""
+    first = _origin(url)
+    for _ in range(_MAX_REDIRECTS):
+        response = session.get(
+            url,
+            headers=dict(headers) if _origin(url) == first else None,
+            stream=True,
+            allow_redirects=False,
+            timeout=(CONNECT_SECONDS, READ_SECONDS),
+        )
+        location = response.headers.get("Location")
+        if response.status_code not in _REDIRECTS or not location:
+            return response
+        response.close()
+        url = urljoin(url, location)
+        if urlsplit(url).scheme not in _DEFAULT_PORTS:
+            msg = f"a redirect leads to {urlsplit(url).scheme}:, which is no web address"
+            raise requests.TooManyRedirects(msg)
+    msg = f"more than {_MAX_REDIRECTS} redirects"
+    raise requests.TooManyRedirects(msg)
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)
+
+
+def _check_status(response: requests.Response, path: str, where: str) -> None:
+    status = response.status_code
+    if status == 200:
+        return
+    if status in {401, 403}:
+        msg = f"access to {path} at {where} was refused (HTTP {status})"
+        raise AccessDenied(msg, hint="log in, or set the token of this source; gated models must be accepted first")
+    if status in {404, 410}:
+        msg = f"{path} is listed but not at {where} (HTTP {status})"
+        raise FileNotInModel(msg, hint="the repository may have changed a moment ago: run the command again")
+    msg = f"{where} answered HTTP {status}"
+    raise SourceUnavailable(msg, hint="try again later, or another source with --source")
+
+
+def _shown(url: str) -> str:
+    """The URL as it may be printed: signed URLs carry their secret in the query."""
+    return without_password(url)
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause, without URLs (which may be signed)."""
+    name = type(error).__name__
+    describe: dict[type[BaseException], Callable[[], str]] = {
+        requests.ConnectTimeout: lambda: f"no connection within {CONNECT_SECONDS:g} s",
+        requests.ReadTimeout: lambda: f"no data for {READ_SECONDS:g} s",
+        urllib3.exceptions.ReadTimeoutError: lambda: f"no data for {READ_SECONDS:g} s",
+        requests.TooManyRedirects: lambda: str(error),
+        urllib3.exceptions.IncompleteRead: lambda: "it was cut before the end",
+        urllib3.exceptions.ProtocolError: lambda: "it was cut before the end",
+    }
+    for kind, text in describe.items():
+        if isinstance(error, kind):
+            return text()
+    inner: BaseException = error
+    while inner.__cause__ or inner.__context__:
+        inner = inner.__cause__ or inner.__context__ or inner
+    return f"{name} ({inner.strerror})" if isinstance(inner, OSError) and inner.strerror else name

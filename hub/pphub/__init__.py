@@ -1,0 +1,61 @@
+"""A plugin registry for pretrained model hubs: a name goes in, a correct, live Paddle model comes out."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from pphub import errors as errors
+    from pphub.api import convert as convert
+    from pphub.api import download as download
+    from pphub.api import prepare as prepare
+    from pphub.auto import AutoConfig as AutoConfig
+    from pphub.auto import AutoModel as AutoModel
+    from pphub.auto import AutoTokenizer as AutoTokenizer
+
+# Names are imported when first used: `import pphub` must stay cheap.
+_HOMES = {
+    "convert": "pphub.api",
+    "download": "pphub.api",
+    "prepare": "pphub.api",
+}
+_AUTO_CLASSES = (
+    "AutoBackbone",
+    "AutoConfig",
+    "AutoDecoder",
+    "AutoDiscriminator",
+    "AutoEncoder",
+    "AutoGenerator",
+    "AutoModel",
+    "AutoModelForCausalLM",
+    "AutoModelForCausalLMPipe",
+    "AutoModelForConditionalGeneration",
+    "AutoModelForMaskedLM",
+    "AutoModelForMultipleChoice",
+    "AutoModelForPretraining",
+    "AutoModelForQuestionAnswering",
+    "AutoModelForSequenceClassification",
+    "AutoModelForTokenClassification",
+    "AutoTokenizer",
+)
+_HOMES.update(dict.fromkeys(_AUTO_CLASSES, "pphub.auto"))
+
+__all__ = ["__version__", "errors", *sorted(_HOMES)]  # noqa: PLE0604  all are strings
+
+
+def __getattr__(name: str) -> object:
+    if name == "errors":
+        return import_module("pphub.errors")
+    if name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
+    msg = f"module 'pphub' has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

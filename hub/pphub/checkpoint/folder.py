@@ -1,0 +1,118 @@
+"""Finds the weights of a model folder and opens them, whatever their format."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Final
+
+from pphub.checkpoint.pdparams import read_pdparams
+from pphub.checkpoint.safetensors import read_safetensors
+from pphub.checkpoint.torch_zip import read_torch_zip
+from pphub.errors import ConversionFailed, Corrupt, FileNotInModel, UnsafeCheckpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from pphub.checkpoint.tensor import Tensor
+
+__all__ = ["is_paddle", "open_checkpoint", "read_json", "read_weights"]
+
+_MAX_JSON_BYTES: Final = 64 << 20
+_SHARD: Final = re.compile(r"[\w.-]+")
+
+
+def is_paddle(names: Iterable[str]) -> bool:
+    """Whether the chosen weight files are Paddle's own."""
+    return any(name.endswith((".pdparams", ".pdparams.index.json")) for name in names)
+
+
+def open_checkpoint(folder: Path, names: tuple[str, ...]) -> dict[str, Tensor]:
+    """The tensors of one checkpoint, whole or in shards.
+
+    Args:
+        folder: the model folder.
+        names: its weight files, as :func:`pphub.select.weight_files` chose them.
+
+    Raises:
+        FileNotInModel: there are no weights, or a shard is missing.
+        UnsafeCheckpoint, Corrupt: a file is refused; see the readers.
+    """
+    if not names:
+        msg = f"{folder} holds no weights: no model.safetensors, pytorch_model.bin or model_state.pdparams"
+        raise FileNotInModel(msg, hint="download the model again without --include and --exclude, or check the path")
+    index = next((name for name in names if name.endswith(".index.json")), None)
+    if index is None:
+        if len(names) > 1:
+            msg = f"{folder} holds several weight files and no index that tells their parts: {', '.join(names)}"
+            raise FileNotInModel(msg, hint="keep one of them, or the index.json that belongs to them")
+        return read_weights(folder / names[0])
+    return _open_shards(folder, index)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of one file; the format is told by its name and its first bytes."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(4)
+    except FileNotFoundError as error:
+        msg = f"{path.name} is not in {path.parent}"
+        raise FileNotInModel(msg, hint="download the model again") from error
+    if path.suffix == ".safetensors":
+        return read_safetensors(path)
+    if path.suffix == ".pdparams":
+        return read_pdparams(path)
+    if head.startswith(b"PK"):
+        return read_torch_zip(path)
+    if head.startswith(b"\x80"):
+        msg = f"{path.name} is a checkpoint in the old format of torch (before 1.6), which is not supported yet"
+        raise ConversionFailed(msg, hint="load it with torch, if you trust it, and save it again")
+    msg = f"{path.name} is no checkpoint of torch: it starts with {head!r}"
+    raise Corrupt(msg, hint="the file is truncated or damaged, or a web page; get it again from its source")
+
+
+def _open_shards(folder: Path, index: str) -> dict[str, Tensor]:
+    weight_map = read_json(folder / index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        msg = f"{index} has no weight_map"
+        raise Corrupt(msg, hint="get it again from its source")
+    shards: dict[str, dict[str, Tensor]] = {}
+    tensors: dict[str, Tensor] = {}
+    for name, shard in weight_map.items():
+        if not isinstance(shard, str) or not _SHARD.fullmatch(shard) or shard.startswith("."):
+            msg = f"{index} points to {str(shard)[:80]!r}, which is no file beside it"
+            raise UnsafeCheckpoint(msg)
+        if shard not in shards:
+            shards[shard] = read_weights(folder / shard)
+        if name not in shards[shard]:
+            msg = f"{index} says that {name[:80]!r} is in {shard}, but it is not"
+            raise Corrupt(msg, hint="get the files again from their source")
+        tensors[name] = shards[shard][name]
+    return tensors
+
+
+def read_json(path: Path) -> dict[str, object]:
+    """A JSON object from a file of the model.
+
+    Raises:
+        FileNotInModel: there is no such file.
+        Corrupt: it is not JSON, or not an object.
+    """
+    try:
+        if path.stat().st_size > _MAX_JSON_BYTES:
+            msg = f"{path} is far too large for what it should be"
+            raise Corrupt(msg)
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        msg = f"there is no {path.name} in {path.parent}"
+        raise FileNotInModel(msg, hint="a model folder needs it; download the model again") from error
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, Corrupt):
+            raise
+        msg = f"{path} is not JSON: {error}"
+        raise Corrupt(msg, hint="the file is damaged, or a web page; get it again from its source") from error
+    if not isinstance(value, dict):
+        msg = f"{path} holds a JSON {type(value).__name__}, not an object"
+        raise Corrupt(msg, hint="get it again from its source")
+    return value

@@ -1,0 +1,120 @@
+"""The command ``hub``. This module only knows the options; a command's code is imported when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["build_parser", "main"]
+
+_EPILOG = """\
+a name is [SCHEME:]NAME[@REVISION]:
+  bert-base-uncased                     a shortcut, looked up at each source
+  hf:org/name@main                      a repository of one source, at a revision
+  ./folder  folder/pytorch_model.bin    a model on this disk
+
+exit codes: 0 done; 1 the answer is no; 2 wrong usage; 3 a source or the network failed;
+            4 refused as unsafe or corrupt
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="hub",
+        description="Pretrained models by name, from any hub, verified, as live Paddle models.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    _add_download(commands)
+    _add_convert(commands)
+    _add_named(commands, "prepare", "download and convert: the folder that PaddleNLP loads")
+    _add_named(commands, "path", "print the folder of a cached model; exit 1 if it is not cached", remote=False)
+    _add_plan(commands)
+    _common(commands.add_parser("sources", help="the sources that are installed, and whether they work"))
+    _common(commands.add_parser("env", help="every setting, its value and where it came from"))
+    serve = _common(commands.add_parser("serve", help="serve a folder of model repositories, as a hub does"))
+    serve.add_argument("folder", metavar="DIR", help="holds NAME/ or ORG/NAME/ folders")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    serve.add_argument("--port", type=int, default=0, help="port to listen on (default: any free one)")
+    return parser
+
+
+def _common(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.add_argument("--json", action="store_true", help="print one JSON document on standard output")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress, only the result and errors")
+    return parser
+
+
+def _add_named(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    summary: str,
+    *,
+    remote: bool = True,
+    metavar: str = "NAME",
+) -> argparse.ArgumentParser:
+    parser = _common(commands.add_parser(name, help=summary, description=summary.capitalize() + "."))
+    parser.add_argument("name", metavar=metavar, help="[SCHEME:]NAME[@REVISION], a folder or a file")
+    parser.add_argument("--source", help="the scheme of the one source to use")
+    parser.add_argument("--revision", help="branch, tag or commit (default: the source's own)")
+    if remote:
+        # None, not False: without the option the environment decides.
+        parser.add_argument("--offline", action="store_true", default=None, help="open no socket")
+    return parser
+
+
+def _add_choice(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--include", action="append", default=[], metavar="PATTERN", help="files wanted (repeatable)")
+    parser.add_argument("--exclude", action="append", default=[], metavar="PATTERN", help="files not wanted")
+    parser.add_argument("--refresh", action="store_true", help="ask the source anew, even if the model is cached")
+
+
+def _add_download(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _add_named(commands, "download", "fetch a model into the cache; the last line is its folder")
+    _add_choice(parser)
+    parser.add_argument("--local-dir", metavar="D", help="copy the files to this folder as well, and print it")
+
+
+def _add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    summary = "convert a torch checkpoint for Paddle; the last line is the folder"
+    parser = _add_named(commands, "convert", summary, metavar="NAME_OR_PATH")
+    parser.add_argument("--out", metavar="D", help="folder to write (default: in the cache)")
+    parser.add_argument("--to", choices=["paddle"], default="paddle", help="target framework (default: %(default)s)")
+    parser.add_argument("--dtype", metavar="T", help="cast to float32, float16, bfloat16 or float64")
+
+
+def _add_plan(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    _add_choice(_add_named(commands, "plan", "show what would be fetched, from where; fetch nothing"))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    parser = build_parser()
+    arguments = parser.parse_args(argv)
+    if arguments.version:
+        from pphub import __version__
+
+        print(f"pphub {__version__}")
+        return 0
+    if arguments.command is None:
+        parser.print_help()
+        return 2
+    from pphub.cli import commands
+
+    try:
+        return commands.run(arguments)
+    except KeyboardInterrupt:
+        print("\nhub: interrupted; what was complete is kept", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader went away (`hub plan x | head`); keep Python from complaining when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141

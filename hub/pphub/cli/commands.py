@@ -1,0 +1,314 @@
+"""What each command does. Results go to standard output, everything else to standard error."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pphub.errors import NotCached, PphubError, StorageFailed, UsageError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from pphub.source import Listing, RemoteFile
+    from pphub_cache.store import CachedFile, Snapshot
+
+__all__ = ["run"]
+
+_PACKAGES: Final = (
+    "huggingface_hub",
+    "requests",
+    "filelock",
+    "numpy",
+    "modelscope-hub",
+    "paddlepaddle",
+    "paddlenlp",
+    "torch",
+    "transformers",
+)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run one command and turn its errors into a message and an exit code; the one place that does."""
+    try:
+        return _COMMANDS[arguments.command](arguments)
+    except PphubError as error:
+        return _report(error, as_json=arguments.json)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        message = f"the operating system refused{where}: {error.strerror or error}"
+        return _report(StorageFailed(message, hint="check permissions and free space"), as_json=arguments.json)
+    except Exception as error:
+        if os.environ.get("PPHUB_DEBUG"):
+            raise
+        message = f"this should not happen: {type(error).__name__}: {error}"
+        return _report(PphubError(message, hint="set PPHUB_DEBUG=1 for details, and report it"), as_json=arguments.json)
+
+
+def _report(error: PphubError, *, as_json: bool) -> int:
+    if as_json:
+        _print_json({"error": type(error).__name__, "message": error.message, "hint": error.hint})
+    else:
+        print(f"hub: {error}", file=sys.stderr)
+    return error.exit_code
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def _print_folder(folder: Path, arguments: argparse.Namespace) -> int:
+    if arguments.json:
+        _print_json({"path": str(folder)})
+    else:
+        print(folder)
+    return 0
+
+
+def _download(arguments: argparse.Namespace) -> int:
+    from pphub.api import fetch
+    from pphub.progress import choose_progress
+    from pphub.select import Selection
+
+    selection = Selection(tuple(arguments.include), tuple(arguments.exclude))
+    snapshot = fetch(
+        arguments.name,
+        arguments.revision,
+        arguments.source,
+        arguments.offline,
+        selection,
+        refresh=arguments.refresh,
+        progress=choose_progress(quiet=arguments.quiet or arguments.json),
+    )
+    if arguments.local_dir is None:
+        return _print_folder(snapshot.folder, arguments)
+    return _print_folder(_copy_out(snapshot, selection.pick(snapshot.files), arguments.local_dir), arguments)
+
+
+def _copy_out(snapshot: Snapshot, paths: tuple[str, ...], target: str) -> Path:
+    """Copies, not links: the user may edit them."""
+    from pphub_cache.atomic import explain_os_errors, temporary_beside
+
+    folder = Path(target).expanduser().absolute()
+    if folder.resolve() == snapshot.folder.resolve():
+        return folder
+    with explain_os_errors("copy the model", folder):
+        for path in paths:
+            copy = folder / path
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            temporary = temporary_beside(copy)
+            try:
+                shutil.copyfile(snapshot.folder / path, temporary)
+                temporary.replace(copy)
+            finally:
+                temporary.unlink(missing_ok=True)
+    return folder
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    from pphub.api import convert
+    from pphub.progress import choose_progress
+
+    folder = convert(
+        arguments.name,
+        arguments.out,
+        arguments.to,
+        arguments.dtype,
+        revision=arguments.revision,
+        source=arguments.source,
+        offline=arguments.offline,
+        progress=choose_progress(quiet=arguments.quiet or arguments.json),
+    )
+    return _print_folder(folder, arguments)
+
+
+def _prepare(arguments: argparse.Namespace) -> int:
+    from pphub.api import prepare
+    from pphub.progress import choose_progress
+
+    folder = prepare(
+        arguments.name,
+        revision=arguments.revision,
+        source=arguments.source,
+        offline=arguments.offline,
+        progress=choose_progress(quiet=arguments.quiet or arguments.json),
+    )
+    return _print_folder(folder, arguments)
+
+
+def _path(arguments: argparse.Namespace) -> int:
+    from pphub.cached import cached_path
+
+    folder = cached_path(arguments.name, arguments.revision, arguments.source)
+    if folder is None:
+        msg = f"{arguments.name} is not in the cache, or not whole"
+        raise NotCached(msg, hint=f"hub download {arguments.name}")
+    return _print_folder(folder, arguments)
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from pphub.api import plan
+    from pphub.select import Selection
+
+    selection = Selection(tuple(arguments.include), tuple(arguments.exclude))
+    found, wanted = plan(
+        arguments.name,
+        arguments.revision,
+        arguments.source,
+        arguments.offline,
+        selection,
+        refresh=arguments.refresh,
+    )
+    document = _plan_document(found, wanted)
+    if arguments.json:
+        _print_json(document)
+        return 0
+    print(f"{document['repo']} at {document['source']}, commit {document['commit']}")
+    for file in document["files"]:  # type: ignore[attr-defined]
+        state = "cached" if file["cached"] else "fetch"
+        print(f"  {state:6}  {_size(file['size']):>10}  {file['hash'] or 'no hash':24.24}  {file['path']}")
+    print(f"  to fetch: {_size(document['bytes_to_fetch'])}")  # type: ignore[arg-type]
+    return 0
+
+
+def _plan_document(found: Snapshot | Listing, wanted: tuple[str, ...]) -> dict[str, object]:
+    from pphub.source import Listing
+
+    files: dict[str, RemoteFile | CachedFile]
+    if isinstance(found, Listing):
+        files, missing = {file.path: file for file in found.files}, set(wanted)
+        if found.folder is not None:
+            missing = set()
+    else:
+        files, missing = dict(found.files), set(found.missing(wanted))
+    rows = [
+        {"path": path, "size": files[path].size, "hash": _hash(files[path]), "cached": path not in missing}
+        for path in wanted
+    ]
+    return {
+        "source": found.source,
+        "repo": found.repo,
+        "revision": found.revision,
+        "commit": found.commit,
+        "files": rows,
+        "bytes_to_fetch": sum(files[path].size or 0 for path in missing),
+    }
+
+
+def _hash(file: RemoteFile | CachedFile) -> str | None:
+    from pphub.source import RemoteFile
+
+    if isinstance(file, RemoteFile):
+        return f"{file.digest.algorithm}:{file.digest.hex}" if file.digest else None
+    return f"sha256:{file.sha256}" if file.sha256 else None
+
+
+def _size(count: int | None) -> str:
+    if count is None:
+        return "?"
+    size = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def _sources(arguments: argparse.Namespace) -> int:
+    from pphub.errors import SourceNotInstalled
+    from pphub.registry import installed_sources, load_source
+    from pphub.settings import source_order, without_password
+
+    order = source_order()
+    rows = []
+    for info in installed_sources():
+        state, endpoint = info.problem, None
+        if state is None:
+            try:
+                endpoint = without_password(load_source(info.scheme).endpoint())
+                state = "ready"
+            except SourceNotInstalled as error:
+                state = error.message
+        position = order.index(info.scheme) + 1 if info.scheme in order else None
+        rows.append(
+            {
+                "scheme": info.scheme,
+                "order": position,
+                "endpoint": endpoint,
+                "package": info.package,
+                "target": info.target,
+                "state": state,
+            }
+        )
+    if arguments.json:
+        _print_json(rows)
+        return 0
+    for row in rows:
+        shown = row["order"] or "-"
+        print(f"{row['scheme']:8} {shown!s:>2}  {row['package']:16} {row['endpoint'] or '-':32} {row['state']}")
+    return 0
+
+
+def _env(arguments: argparse.Namespace) -> int:
+    from pphub import __version__
+    from pphub.settings import describe
+
+    settings = describe()
+    packages = {"pphub": __version__, "python": sys.version.split()[0]}
+    packages |= {name: _installed(name) for name in _PACKAGES}
+    if arguments.json:
+        rows = [{"name": item.name, "value": item.value, "origin": item.origin} for item in settings]
+        _print_json({"settings": rows, "packages": packages})
+        return 0
+    for item in settings:
+        print(f"{item.name:22} {item.value:40} {item.origin}")
+    for name, installed in packages.items():
+        print(f"{name:22} {installed}")
+    return 0
+
+
+def _installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from pphub.serve import serve_forever
+
+    if not 0 <= arguments.port <= 65535:
+        msg = f"{arguments.port} is not a port"
+        raise UsageError(msg, hint="a number from 0 (any free port) to 65535")
+
+    def ready(url: str) -> None:
+        if arguments.json:
+            _print_json({"url": url})
+        else:
+            print(url)
+        sys.stdout.flush()
+        if not arguments.quiet:
+            print(f"serving {arguments.folder}; use it with HF_ENDPOINT={url}; Ctrl-C ends it", file=sys.stderr)
+
+    serve_forever(Path(arguments.folder).expanduser(), arguments.host, arguments.port, ready)
+    return 0
+
+
+_COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
+    "convert": _convert,
+    "download": _download,
+    "env": _env,
+    "path": _path,
+    "plan": _plan,
+    "prepare": _prepare,
+    "serve": _serve,
+    "sources": _sources,
+}

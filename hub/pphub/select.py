@@ -1,0 +1,99 @@
+"""Decides which files of a repository are wanted; a pure function of the names."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Selection", "weight_files"]
+
+# Config, tokenizer, custom code (kept as files, never run), licence and model card.
+_SMALL_SUFFIXES: Final = frozenset(
+    {
+        ".json",
+        ".txt",
+        ".model",
+        ".py",
+        ".md",
+        ".jinja",
+        ".yaml",
+        ".yml",
+        ".tiktoken",
+        ".vocab",
+        ".bpe",
+        ".spm",
+    }
+)
+_SMALL_NAMES: Final = frozenset({"LICENSE", "NOTICE"})
+_FOREIGN_FOLDERS: Final = frozenset(
+    {"onnx", "openvino", "coreml", "tf", "flax", "gguf", "tensorrt", "original", "runs"}
+)
+
+# One format, whole: the first of these that the repository has. A Paddle file needs no conversion.
+_WEIGHTS: Final = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"model_state\.pdparams",
+        r"model_state-\d+-of-\d+\.pdparams|model_state\.pdparams\.index\.json",
+        r"model\.safetensors",
+        r"model-\d+-of-\d+\.safetensors|model\.safetensors\.index\.json",
+        r"pytorch_model\.bin",
+        r"pytorch_model-\d+-of-\d+\.bin|pytorch_model\.bin\.index\.json",
+        r"[^/]+\.pdparams",
+        r"[^/]+\.safetensors",
+        r"[^/]+\.(bin|pt|pth)",
+    )
+)
+_ANY_WEIGHTS_INDEX: Final = re.compile(r"[^/]+\.(safetensors|bin|pdparams)\.index\.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What the user asked for.
+
+    Attributes:
+        include: shell patterns; when given, they replace the default choice.
+        exclude: shell patterns taken away from either.
+    """
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def pick(self, paths: Iterable[str]) -> tuple[str, ...]:
+        """The wanted paths, in the order given."""
+        paths = tuple(paths)
+        if self.include:
+            chosen = {path for path in paths if _matches(path, self.include)}
+        else:
+            weights = set(weight_files(paths))
+            chosen = {path for path in paths if path in weights or _is_small(path)}
+        return tuple(path for path in paths if path in chosen and not _matches(path, self.exclude))
+
+
+def weight_files(paths: Iterable[str]) -> tuple[str, ...]:
+    """The files of the one weight format that is preferred, at the top of the repository; may be empty."""
+    top = [path for path in paths if "/" not in path]
+    for pattern in _WEIGHTS:
+        found = tuple(path for path in top if pattern.fullmatch(path))
+        if any(not path.endswith(".json") for path in found):
+            return found
+    return ()
+
+
+def _is_small(path: str) -> bool:
+    parts = PurePosixPath(path).parts
+    if any(part.lower() in _FOREIGN_FOLDERS or part.startswith(".") for part in parts[:-1]):
+        return False
+    if _ANY_WEIGHTS_INDEX.fullmatch(path):
+        return False  # comes with its shards, or not at all
+    return PurePosixPath(path).suffix in _SMALL_SUFFIXES or parts[-1] in _SMALL_NAMES
+
+
+def _matches(path: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(path, pattern) or path.startswith(f"{pattern.rstrip('/')}/") for pattern in patterns)
