@@ -37,7 +37,7 @@ def main() -> None:
     os.environ["TRANSFORMERS_VERBOSITY"] = "error"
     warnings.simplefilter("ignore")
     logging.basicConfig(level=logging.WARNING, format="  %(message)s", stream=sys.stdout)
-    logging.getLogger("pphub").setLevel(logging.INFO)
+    logging.getLogger("pphub").setLevel(logging.DEBUG)
 
     step("importing paddle and paddlenlp")
     from pphub.load import import_paddlenlp
@@ -99,7 +99,7 @@ def load():  # type: ignore[no-untyped-def]  # noqa: ANN201
     model = pphub.AutoModel.from_pretrained(NAME)
     logging.getLogger("pphub").setLevel(logging.WARNING)
     tokenizer = pphub.AutoTokenizer.from_pretrained(NAME)
-    logging.getLogger("pphub").setLevel(logging.INFO)
+    logging.getLogger("pphub").setLevel(logging.DEBUG)
     return model, tokenizer
 
 

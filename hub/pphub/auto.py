@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from pphub import api
 from pphub.checkpoint.folder import is_paddle, read_json
-from pphub.convert.config import translate_config
-from pphub.convert.convert import WEIGHTS_FILE
-from pphub.convert.rules import find_family
+from pphub.conversion.config import translate_config
+from pphub.conversion.job import WEIGHTS_FILE
+from pphub.conversion.rules import find_family
 from pphub.errors import ConversionFailed, UsageError
 from pphub.load import load_config, load_model, load_tokenizer, read_config
 from pphub.progress import choose_progress

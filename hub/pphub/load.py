@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pphub.checkpoint.folder import open_checkpoint, read_json
-from pphub.convert.dtypes import FLOATS, cast
+from pphub.conversion.dtypes import FLOATS, cast
 from pphub.errors import FileNotInModel, LoadFailed, MissingDependency
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def _judge_fresh(model: Any, fresh: tuple[str, ...], absent: tuple[str, ...], *,
     if fresh:
         listed = ", ".join(fresh)
         text = f"these parameters of {kind} are not in the checkpoint and start at random; train them: {listed}"
-        warnings.warn(text, FreshParameters, stacklevel=4)
+        warnings.warn(text, FreshParameters, stacklevel=5)
 
 
 def _set(parameter: Any, tensor: Tensor) -> None:

@@ -24,8 +24,8 @@ class Stage:
 
 @contextlib.contextmanager
 def stage(name: str) -> Iterator[Stage]:
-    """Time a stage and log it at level INFO when it ends well."""
+    """Time a stage and log it at level DEBUG when it ends well."""
     current = Stage()
     begin = time.perf_counter()
     yield current
-    _LOG.info("%-8s %7.3f s  %s", name, time.perf_counter() - begin, current.outcome)
+    _LOG.debug("%-8s %7.3f s  %s", name, time.perf_counter() - begin, current.outcome)

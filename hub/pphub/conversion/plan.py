@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pphub.checkpoint.tensor import Tensor
-    from pphub.convert.rules import Family, Operation
+    from pphub.conversion.rules import Family, Operation
 
 __all__ = ["Drop", "Move", "Plan", "make_plan"]
 

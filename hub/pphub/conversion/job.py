@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 import pphub
 from pphub.checkpoint.folder import open_checkpoint, read_json
 from pphub.checkpoint.pdparams import PdparamsWriter
-from pphub.convert.config import TranslatedConfig, translate_config
-from pphub.convert.dtypes import FLOATS, cast
-from pphub.convert.plan import Move, Plan, make_plan
-from pphub.convert.rules import Family, find_family
+from pphub.conversion.config import TranslatedConfig, translate_config
+from pphub.conversion.dtypes import FLOATS, cast
+from pphub.conversion.plan import Move, Plan, make_plan
+from pphub.conversion.rules import Family, find_family
 from pphub.errors import UsageError
 from pphub.select import weight_files
 from pphub_cache.atomic import explain_os_errors, fsync_folder, temporary_beside, write_json
@@ -248,7 +248,11 @@ def _record(job: Job, plan: Plan, written: list[dict[str, object]], output: dict
             for drop in plan.drops
         ],
         "absent": _absent(job, plan),
-        "config": {"renamed": dict(job.config.renamed), "left_out": dict(job.config.left_out)},
+        "config": {
+            "renamed": dict(job.config.renamed),
+            "left_out": dict(job.config.left_out),
+            "replaced": dict(job.config.replaced),
+        },
     }
 
 

@@ -10,7 +10,7 @@ from pphub.errors import ConversionFailed
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pphub.convert.rules import Family
+    from pphub.conversion.rules import Family
 
 __all__ = ["TranslatedConfig", "translate_config"]
 
@@ -32,6 +32,7 @@ class TranslatedConfig:
     values: Mapping[str, object]
     renamed: Mapping[str, str]
     left_out: Mapping[str, str]
+    replaced: Mapping[str, object]
 
 
 def translate_config(family: Family, architecture: str, config: Mapping[str, object]) -> TranslatedConfig:
@@ -61,4 +62,6 @@ def translate_config(family: Family, architecture: str, config: Mapping[str, obj
         elif key != "architectures":
             values[key] = value
     values.setdefault("model_type", family.model_type)
-    return TranslatedConfig(values, renamed, left_out)
+    replaced = {key: config[key] for key, value in family.replace.items() if key in config and config[key] != value}
+    values |= {key: family.replace[key] for key in replaced}
+    return TranslatedConfig(values, renamed, left_out, replaced)

@@ -72,6 +72,7 @@ class Family:
         architectures: torch class → Paddle class.
         absent: torch class → modules of Paddle's base model it is built without.
         only: config keys and the values Paddle can express.
+        replace: config keys whose value means something else in Paddle, and the value that is right there.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Family:
     architectures: Mapping[str, str]
     absent: Mapping[str, tuple[str, ...]]
     only: Mapping[str, tuple[object, ...]]
+    replace: Mapping[str, object]
     rules: tuple[_Rule, ...] = field(repr=False)
 
     def match(self, name: str) -> Match | None:
@@ -115,6 +117,7 @@ def parse_family(text: str) -> Family:
         architectures=dict(data["architectures"]),
         absent={name: tuple(modules) for name, modules in data.get("absent", {}).items()},
         only={key: tuple(values) for key, values in data.get("config", {}).get("only", {}).items()},
+        replace=data.get("config", {}).get("replace", {}),
         rules=tuple(rules),
     )
 
@@ -147,7 +150,7 @@ def _pattern(prefix: str, name: str) -> re.Pattern[str]:
 @lru_cache(maxsize=1)
 def load_families() -> tuple[Family, ...]:
     """Every family there are rules for."""
-    folder = files("pphub.convert") / "rules"
+    folder = files("pphub.conversion") / "rules"
     texts = [entry.read_text(encoding="utf-8") for entry in folder.iterdir() if entry.name.endswith(".toml")]
     return tuple(sorted((parse_family(text) for text in texts), key=lambda family: family.name))
 

@@ -1,0 +1,392 @@
+"""Conversion of the BERT family: the acceptance table by value, the record, and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+
+import berts
+import numpy as np
+import pytest
+from conftest import MINILM, MINILM_BIN, MINILM_TUNED
+
+import pphub
+from pphub.checkpoint.pdparams import read_pdparams
+from pphub.conversion.rules import load_families, parse_family
+from pphub.errors import ConversionFailed, Corrupt, FileNotInModel, UsageError
+
+
+def loaded(folder: Path) -> dict[str, Any]:
+    """The weights as any program would unpickle them."""
+    with (folder / "model_state.pdparams").open("rb") as stream:
+        return dict(pickle.load(stream))
+
+
+def check_table(result: dict[str, Any], values: dict[str, berts.Array], layers: int) -> None:
+    for torch_name, paddle_name, transposed in berts.table(layers):
+        expected = values[torch_name]
+        actual = result[paddle_name]
+        np.testing.assert_array_equal(actual, expected.T if transposed else expected, err_msg=paddle_name)
+        assert actual.dtype == np.float32
+
+
+# -- the acceptance table ------------------------------------------------------------------------------------
+
+
+def test_a_full_size_bert_equals_the_table_by_value_and_paddle_reads_it(tmp_path: Path) -> None:
+    """207 keys, with gamma and beta, as the original bert-base-uncased has them."""
+    import paddle
+
+    settings = berts.config(layers=12, hidden=768, vocab=30522, max_position_embeddings=512)
+    settings["num_attention_heads"] = 12
+    values = berts.state(settings)
+    assert len(values) == 207
+    out = pphub.convert(berts.write_bin(tmp_path / "bert", settings, values), tmp_path / "out")
+    result = paddle.load(str(out / "model_state.pdparams"), return_numpy=True)
+    check_table(result, values, 12)
+    extra = result.keys() - {paddle_name for _, paddle_name, _ in berts.table(12)}
+    # The names PaddleNLP 2.8 has for the same two parameters.
+    assert extra == {"cls.predictions.decoder.weight", "cls.predictions.decoder.bias"}
+    np.testing.assert_array_equal(result["cls.predictions.decoder.weight"], values["cls.predictions.decoder.weight"])
+
+
+@pytest.mark.parametrize("rename", [lambda name: name, berts.modern], ids=["gamma-beta", "weight-bias"])
+@pytest.mark.parametrize("prefix", [True, False], ids=["with-prefix", "without-prefix"])
+def test_both_norm_names_with_and_without_prefix(tmp_path: Path, rename: Any, prefix: bool) -> None:
+    settings = berts.config(architectures=["BertForPreTraining" if prefix else "BertModel"])
+    values = berts.state(settings)
+    if not prefix:
+        values = {name: value for name, value in values.items() if name.startswith("bert.")}
+    named = {rename(name) if prefix else rename(name).removeprefix("bert."): value for name, value in values.items()}
+    result = loaded(pphub.convert(berts.write_bin(tmp_path / "m", settings, named), tmp_path / "out"))
+    for torch_name, paddle_name, transposed in berts.table(2):
+        if torch_name in values:
+            key = paddle_name if prefix else paddle_name.removeprefix("bert.")
+            expected = values[torch_name].T if transposed else values[torch_name]
+            np.testing.assert_array_equal(result.pop(key), expected, err_msg=key)
+    assert set(result) <= {"cls.predictions.decoder.weight", "cls.predictions.decoder.bias"}
+
+
+def test_the_table_check_itself_catches_swapped_and_untransposed_tensors(tmp_path: Path) -> None:
+    settings = berts.config()
+    values = berts.state(settings)
+    result = loaded(pphub.convert(berts.write_bin(tmp_path / "m", settings, values), tmp_path / "out"))
+    check_table(result, values, 2)
+    q, k = (f"bert.encoder.layers.1.self_attn.{name}_proj.weight" for name in "qk")
+    with pytest.raises(AssertionError, match="q_proj"):
+        check_table({**result, q: result[k], k: result[q]}, values, 2)
+    with pytest.raises(AssertionError, match="q_proj"):
+        check_table({**result, q: result[q].T}, values, 2)
+
+
+def test_tied_tensors_are_written_once(tmp_path: Path) -> None:
+    settings = berts.config(vocab=5000)
+    out = pphub.convert(berts.write_bin(tmp_path / "m", settings, berts.state(settings)), tmp_path / "out")
+    result = loaded(out)
+    tied = result["bert.embeddings.word_embeddings.weight"]
+    assert result["cls.predictions.decoder_weight"] is tied
+    assert result["cls.predictions.decoder.weight"] is tied
+    assert (out / "model_state.pdparams").stat().st_size < tied.nbytes + 200_000
+
+
+def test_safetensors_and_bin_of_the_same_real_weights_agree(tmp_path: Path) -> None:
+    first, second = (loaded(pphub.convert(folder)) for folder in (MINILM, MINILM_BIN))
+    assert first.keys() == second.keys()
+    assert len(first) == 103
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, second[name], err_msg=name)
+    assert loaded(pphub.convert(MINILM_TUNED)).keys() == first.keys()
+
+
+# -- the folder and its record -------------------------------------------------------------------------------
+
+
+def test_the_record_proves_every_tensor(tmp_path: Path) -> None:
+    out = pphub.convert(MINILM, tmp_path / "out")
+    record = json.loads((out / "conversion.json").read_text(encoding="utf-8"))
+    data = (out / "model_state.pdparams").read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    assert record["output"] == {"file": "model_state.pdparams", "size": len(data), "sha256": digest}
+    assert record["pphub"] == pphub.__version__
+    assert record["rules"]["family"] == "bert"
+    weights = {entry["file"]: entry for entry in record["inputs"]}["model.safetensors"]
+    assert weights["sha256"] == hashlib.sha256((MINILM / "model.safetensors").read_bytes()).hexdigest()
+    assert {"source", "repo", "commit"} <= weights.keys()
+    result = loaded(out)
+    assert [entry["name"] for entry in record["tensors"]] == list(result)
+    for entry in record["tensors"]:
+        array = result[entry["name"]]
+        payload = data[entry["offset"] : entry["offset"] + entry["length"]]
+        assert payload == array.tobytes()
+        assert entry["offset"] % 64 == 0
+        assert hashlib.sha256(payload).hexdigest() == entry["sha256"]
+        assert (entry["shape"], entry["dtype"]) == (list(array.shape), "float32")
+        assert entry["operation"] in {"same", "transpose"}
+        assert entry["sources"]
+    (dropped,) = record["dropped"]
+    assert dropped["name"] == "embeddings.position_ids"
+    assert dropped["reason"]
+
+
+def test_vocab_and_config_stand_beside_the_weights(tmp_path: Path) -> None:
+    out = pphub.convert(MINILM, tmp_path / "out")
+    for name in ("vocab.txt", "tokenizer_config.json", "tokenizer.json", "special_tokens_map.json"):
+        assert (out / name).read_bytes() == (MINILM / name).read_bytes()
+    config = json.loads((out / "config.json").read_text(encoding="utf-8"))
+    assert config["architectures"] == ["BertModel"]
+    assert config["layer_norm_eps"] == 1e-12
+    assert "transformers_version" not in config
+
+
+def test_falsy_config_values_are_kept(tmp_path: Path) -> None:
+    settings = berts.config(classifier_dropout=None, use_cache=False, pad_token_id=0, id2label={})
+    out = pphub.convert(berts.write_bin(tmp_path / "m", settings, berts.state(settings)), tmp_path / "out")
+    config = json.loads((out / "config.json").read_text(encoding="utf-8"))
+    assert config["hidden_dropout_prob"] == 0.0
+    assert config["classifier_dropout"] is None
+    assert config["use_cache"] is False
+    assert config["id2label"] == {}
+    assert config["architectures"] == ["BertForPretraining"]
+
+
+def test_use_cache_means_nothing_to_an_encoder(tmp_path: Path) -> None:
+    """In torch it is ignored; in Paddle it would add an output to the two that users unpack."""
+    settings = berts.config(use_cache=True)
+    out = pphub.convert(berts.write_bin(tmp_path / "m", settings, berts.state(settings)), tmp_path / "out")
+    assert json.loads((out / "config.json").read_text(encoding="utf-8"))["use_cache"] is False
+    record = json.loads((out / "conversion.json").read_text(encoding="utf-8"))
+    assert record["config"]["replaced"] == {"use_cache": True}
+
+
+def test_converting_again_is_a_no_op_until_something_changes(tmp_path: Path) -> None:
+    settings = berts.config()
+    model = berts.write_bin(tmp_path / "m", settings, berts.state(settings))
+    out = pphub.convert(model, tmp_path / "out")
+    first = (out / "conversion.json").stat().st_mtime_ns
+    assert pphub.convert(model, tmp_path / "out") == out
+    assert (out / "conversion.json").stat().st_mtime_ns == first
+    cached = pphub.convert(model)
+    assert pphub.convert(model) == cached
+    berts.write_bin(model, settings, berts.state(settings, seed=1))
+    assert pphub.convert(model) != cached
+    pphub.convert(model, tmp_path / "out")
+    assert (out / "conversion.json").stat().st_mtime_ns != first
+    check_table(loaded(out), berts.state(settings, seed=1), 2)
+
+
+def test_a_damaged_conversion_is_made_again(tmp_path: Path) -> None:
+    settings = berts.config()
+    model = berts.write_bin(tmp_path / "m", settings, berts.state(settings))
+    cached = pphub.convert(model)
+    with (cached / "model_state.pdparams").open("r+b") as stream:
+        stream.truncate(100)
+    assert pphub.convert(model) == cached
+    check_table(loaded(cached), berts.state(settings), 2)
+    (cached / "vocab.txt").unlink()
+    pphub.convert(model)
+    assert (cached / "vocab.txt").is_file()
+
+
+def test_the_source_folder_is_never_written_to(tmp_path: Path) -> None:
+    settings = berts.config()
+    model = berts.write_bin(tmp_path / "m", settings, berts.state(settings))
+    before = {path.name: path.read_bytes() for path in model.iterdir()}
+    pphub.convert(model)
+    with pytest.raises(UsageError, match="never written to"):
+        pphub.convert(model, model)
+    assert {path.name: path.read_bytes() for path in model.iterdir()} == before
+
+
+def test_out_is_not_overwritten_when_it_holds_something_else(tmp_path: Path) -> None:
+    out = tmp_path / "precious"
+    out.mkdir()
+    (out / "thesis.tex").write_text("ten years of work", encoding="utf-8")
+    with pytest.raises(UsageError, match="no conversion of pphub's"):
+        pphub.convert(MINILM, out)
+    assert [path.name for path in out.iterdir()] == ["thesis.tex"]
+    with pytest.raises(UsageError, match="is a file"):
+        pphub.convert(MINILM, out / "thesis.tex")
+    (tmp_path / "empty").mkdir()
+    assert (pphub.convert(MINILM, tmp_path / "empty") / "vocab.txt").is_file()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_cast(tmp_path: Path, dtype: str) -> None:
+    import torch
+
+    settings = berts.config()
+    values = berts.state(settings)
+    out = pphub.convert(berts.write_bin(tmp_path / "m", settings, values), tmp_path / "out", dtype=dtype)
+    name = "bert.encoder.layers.0.linear1.weight"
+    expected = torch.from_numpy(values["bert.encoder.layer.0.intermediate.dense.weight"]).t()
+    expected = expected.to(getattr(torch, dtype)).contiguous()
+    actual = read_pdparams(out / "model_state.pdparams")[name]
+    assert actual.dtype == dtype
+    bits = expected.view(torch.uint16).numpy() if dtype == "bfloat16" else expected.numpy()
+    np.testing.assert_array_equal(actual.read(), bits)
+    assert json.loads((out / "config.json").read_text(encoding="utf-8"))["dtype"] == dtype
+
+
+def test_bfloat16_and_float16_checkpoints_keep_their_dtype(tmp_path: Path) -> None:
+    import torch
+
+    settings = berts.config()
+    for dtype in (torch.bfloat16, torch.float16):
+        folder = tmp_path / str(dtype)
+        berts.write_config(folder, settings)
+        values = {name: torch.from_numpy(value).to(dtype) for name, value in berts.state(settings).items()}
+        torch.save(values, folder / "pytorch_model.bin")
+        tensors = read_pdparams(pphub.convert(folder) / "model_state.pdparams")
+        assert {tensor.dtype for tensor in tensors.values()} == {str(dtype).removeprefix("torch.")}
+
+
+# -- what is refused -----------------------------------------------------------------------------------------
+
+
+def test_unknown_tensors_are_listed_and_nothing_is_written(tmp_path: Path) -> None:
+    settings = berts.config()
+    values = berts.state(settings)
+    values["bert.encoder.layer.0.adapter.down.weight"] = np.zeros((2, 3), np.float32)
+    values["xbert.embeddings.word_embeddings.weight"] = np.zeros((1,), np.float32)
+    model = berts.write_bin(tmp_path / "m", settings, values)
+    with pytest.raises(ConversionFailed, match="do not know 2 of") as caught:
+        pphub.convert(model, tmp_path / "out")
+    assert "bert.encoder.layer.0.adapter.down.weight [2, 3]" in caught.value.message
+    assert "xbert.embeddings.word_embeddings.weight" in caught.value.message
+    assert not (tmp_path / "out").exists()
+    assert [path.name for path in tmp_path.iterdir() if "tmp" in path.name] == []
+
+
+def test_two_values_for_one_parameter_are_a_contradiction(tmp_path: Path) -> None:
+    settings = berts.config()
+    values = berts.state(settings)
+    values["cls.predictions.decoder.bias"] = values["cls.predictions.bias"].copy()
+    out = pphub.convert(berts.write_bin(tmp_path / "a", settings, values))
+    dropped = json.loads((out / "conversion.json").read_text(encoding="utf-8"))["dropped"]
+    assert [(entry["name"], "equal to cls.predictions.bias" in entry["reason"]) for entry in dropped] == [
+        ("cls.predictions.decoder.bias", True)
+    ]
+    values["cls.predictions.decoder.bias"] = values["cls.predictions.bias"] + 1
+    with pytest.raises(ConversionFailed, match="values differ"):
+        pphub.convert(berts.write_bin(tmp_path / "b", settings, values))
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'"),
+        ({"is_decoder": True}, "is_decoder is True"),
+        ({"hidden_act": "gelu_new"}, "hidden_act is 'gelu_new'"),
+        ({"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2"}, "GPT2LMHeadModel"),
+        ({"architectures": ["BertLMHeadModel"]}, "BertLMHeadModel"),
+        ({"architectures": None, "model_type": "mamba"}, "model_type 'mamba'"),
+        ({"architectures": [], "model_type": None}, "no architectures and no model_type"),
+    ],
+)
+def test_configs_without_rules_or_that_paddle_cannot_express(tmp_path: Path, change: dict[str, Any], why: str) -> None:
+    settings = {**berts.config(), **change}
+    model = berts.write_bin(tmp_path / "m", settings, {})
+    with pytest.raises(ConversionFailed, match=why):
+        pphub.convert(model)
+
+
+def test_a_config_without_architectures_goes_by_model_type(tmp_path: Path) -> None:
+    settings = berts.config(architectures=None)
+    out = pphub.convert(berts.write_bin(tmp_path / "m", settings, berts.state(settings)))
+    check_table(loaded(out), berts.state(settings), 2)
+
+
+def test_a_square_matrix_where_a_vector_belongs_fails(tmp_path: Path) -> None:
+    settings = berts.config()
+    values = berts.state(settings)
+    values["bert.encoder.layer.0.attention.self.query.weight"] = np.zeros(16, np.float32)
+    with pytest.raises(ConversionFailed, match=r"has the shape \(16,\)"):
+        pphub.convert(berts.write_bin(tmp_path / "m", settings, values))
+
+
+def test_missing_and_broken_files(tmp_path: Path) -> None:
+    settings = berts.config()
+    model = berts.write_bin(tmp_path / "m", settings, berts.state(settings))
+    (model / "config.json").write_text("<html>log in</html>", encoding="utf-8")
+    with pytest.raises(Corrupt, match="is not JSON"):
+        pphub.convert(model)
+    (model / "config.json").write_text("[1, 2]", encoding="utf-8")
+    with pytest.raises(Corrupt, match="a JSON list"):
+        pphub.convert(model)
+    (model / "config.json").unlink()
+    with pytest.raises(FileNotInModel, match=r"no config\.json"):
+        pphub.convert(model)
+    berts.write_config(model, settings)
+    whole = (model / "pytorch_model.bin").read_bytes()
+    (model / "pytorch_model.bin").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(Corrupt):
+        pphub.convert(model)
+    (model / "pytorch_model.bin").unlink()
+    with pytest.raises(FileNotInModel, match="holds no weights"):
+        pphub.convert(model)
+
+
+def test_a_paddle_folder_is_not_converted_again(tmp_path: Path) -> None:
+    out = pphub.convert(MINILM, tmp_path / "out")
+    with pytest.raises(ConversionFailed, match="a Paddle checkpoint already"):
+        pphub.convert(out)
+    assert pphub.prepare(out) == out
+
+
+def test_options_that_cannot_be_meant(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="'int8'"):
+        pphub.convert(MINILM, dtype="int8")
+    with pytest.raises(UsageError, match="'tensorflow'"):
+        pphub.convert(MINILM, to="tensorflow")
+
+
+def test_one_file_of_several_can_be_named(tmp_path: Path) -> None:
+    settings = berts.config()
+    model = berts.write_bin(tmp_path / "m", settings, berts.state(settings))
+    shutil.copy(model / "pytorch_model.bin", model / "epoch3.bin")
+    berts.write_bin(model, settings, berts.state(settings, seed=5))
+    check_table(loaded(pphub.convert(model / "epoch3.bin")), berts.state(settings), 2)
+    check_table(loaded(pphub.convert(model)), berts.state(settings, seed=5), 2)
+    with pytest.raises(UsageError, match="not named like a checkpoint"):
+        pphub.convert(model / "vocab.txt")
+
+
+# -- the rule language ---------------------------------------------------------------------------------------
+
+
+def test_rules_match_whole_names_only() -> None:
+    (bert,) = (family for family in load_families() if family.name == "bert")
+    assert bert.match("bert.encoder.layer.10.output.dense.weight") is not None
+    for name in (
+        "xbert.encoder.layer.0.output.dense.weight",
+        "bert.encoder.layer.0.output.dense.weight.x",
+        "bert.encoder.layer.00.output.dense.weight",
+        "bert.encoder.layer.-1.output.dense.weight",
+        "bert.encoder.layer.x.output.dense.weight",
+        "bert.bert.pooler.dense.weight",
+        "bert.cls.predictions.bias",
+        "encoderXlayer.0.output.dense.weight",
+        "cls.predictions.bias\n",
+    ):
+        assert bert.match(name) is None, name
+
+
+def test_no_name_is_matched_by_two_rules() -> None:
+    (bert,) = (family for family in load_families() if family.name == "bert")
+    names = [row[0] for row in berts.table(1)]
+    for name in [*names, *map(berts.modern, names), "embeddings.position_ids", "qa_outputs.weight"]:
+        assert len([rule for rule in bert.rules if rule.pattern.fullmatch(name)]) == 1, name
+
+
+@pytest.mark.parametrize(
+    "rule",
+    ['torch = "a"', 'torch = "a"\npaddle = "b"\nas = "linear"\ndrop = "x"', 'torch = "a"\ndrop = "x"\nextra = 1'],
+)
+def test_a_senseless_rule_file_is_an_error(rule: str) -> None:
+    head = 'family = "x"\nversion = 1\nmodel_type = "x"\nbase_prefix = "x"\ntokenizer = "T"\n[architectures]\nA = "A"\n'
+    with pytest.raises(ValueError, match="must have either"):
+        parse_family(f"{head}[[head]]\n{rule}\n")
