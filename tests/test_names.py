@@ -92,8 +92,19 @@ def test_absolute_paths_home_and_file_urls() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["./nowhere", "/nowhere/at/all", "~/nowhere", "../nowhere", "nowhere/", r"C:\models\bert", "C:/models/bert"]
-    + [r".\models", r"models\bert", "file:nowhere", r"\\server\share\bert"],
+    [
+        "./nowhere",
+        "/nowhere/at/all",
+        "~/nowhere",
+        "../nowhere",
+        "nowhere/",
+        r"C:\models\bert",
+        "C:/models/bert",
+        r".\models",
+        r"models\bert",
+        "file:nowhere",
+        r"\\server\share\bert",
+    ],
 )
 def test_what_can_only_be_a_path_and_is_not_there(text: str) -> None:
     with pytest.raises(ModelNotFound, match="there is no folder or file") as caught:

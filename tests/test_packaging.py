@@ -11,9 +11,9 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import ROOT
 
 import pphub
+from conftest import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

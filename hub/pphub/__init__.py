@@ -12,8 +12,22 @@ if TYPE_CHECKING:
     from pphub.api import convert as convert
     from pphub.api import download as download
     from pphub.api import prepare as prepare
+    from pphub.auto import AutoBackbone as AutoBackbone
     from pphub.auto import AutoConfig as AutoConfig
+    from pphub.auto import AutoDecoder as AutoDecoder
+    from pphub.auto import AutoDiscriminator as AutoDiscriminator
+    from pphub.auto import AutoEncoder as AutoEncoder
+    from pphub.auto import AutoGenerator as AutoGenerator
     from pphub.auto import AutoModel as AutoModel
+    from pphub.auto import AutoModelForCausalLM as AutoModelForCausalLM
+    from pphub.auto import AutoModelForCausalLMPipe as AutoModelForCausalLMPipe
+    from pphub.auto import AutoModelForConditionalGeneration as AutoModelForConditionalGeneration
+    from pphub.auto import AutoModelForMaskedLM as AutoModelForMaskedLM
+    from pphub.auto import AutoModelForMultipleChoice as AutoModelForMultipleChoice
+    from pphub.auto import AutoModelForPretraining as AutoModelForPretraining
+    from pphub.auto import AutoModelForQuestionAnswering as AutoModelForQuestionAnswering
+    from pphub.auto import AutoModelForSequenceClassification as AutoModelForSequenceClassification
+    from pphub.auto import AutoModelForTokenClassification as AutoModelForTokenClassification
     from pphub.auto import AutoTokenizer as AutoTokenizer
 
 # Names are imported when first used: `import pphub` must stay cheap.
@@ -46,15 +60,17 @@ _HOMES.update(dict.fromkeys(_AUTO_CLASSES, "pphub.auto"))
 __all__ = ["__version__", "errors", *sorted(_HOMES)]  # noqa: PLE0604  all are strings
 
 
-def __getattr__(name: str) -> object:
-    if name == "errors":
-        return import_module("pphub.errors")
-    if name in _HOMES:
-        value = getattr(import_module(_HOMES[name]), name)
-        globals()[name] = value
-        return value
-    msg = f"module 'pphub' has no attribute {name!r}"
-    raise AttributeError(msg)
+if not TYPE_CHECKING:  # a type checker sees the imports above
+
+    def __getattr__(name: str) -> object:
+        if name == "errors":
+            return import_module("pphub.errors")
+        if name in _HOMES:
+            value = getattr(import_module(_HOMES[name]), name)
+            globals()[name] = value
+            return value
+        msg = f"module 'pphub' has no attribute {name!r}"
+        raise AttributeError(msg)
 
 
 def __dir__() -> list[str]:

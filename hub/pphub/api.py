@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from pphub import settings
 from pphub.checkpoint.folder import is_paddle, open_checkpoint
-from pphub.conversion.job import conversion_key, is_complete, make_job, run_job
 from pphub.conversion.dtypes import check_dtype
+from pphub.conversion.job import conversion_key, is_complete, make_job, run_job
 from pphub.download import download as run_download
 from pphub.errors import ConversionFailed, UsageError
 from pphub.names import parse

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING, Final
 
+from pphub.checkpoint.json_text import MAX_JSON_BYTES, parse_json
 from pphub.checkpoint.pdparams import read_pdparams
 from pphub.checkpoint.safetensors import read_safetensors
+from pphub.checkpoint.tensor import file_size
 from pphub.checkpoint.torch_zip import read_torch_zip
 from pphub.errors import ConversionFailed, Corrupt, FileNotInModel, UnsafeCheckpoint
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["is_paddle", "open_checkpoint", "read_json", "read_weights"]
 
-_MAX_JSON_BYTES: Final = 64 << 20
 _SHARD: Final = re.compile(r"[\w.-]+")
 
 
@@ -53,16 +53,13 @@ def open_checkpoint(folder: Path, names: tuple[str, ...]) -> dict[str, Tensor]:
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """The tensors of one file; the format is told by its name and its first bytes."""
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(4)
-    except FileNotFoundError as error:
-        msg = f"{path.name} is not in {path.parent}"
-        raise FileNotInModel(msg, hint="download the model again") from error
+    file_size(path)
     if path.suffix == ".safetensors":
         return read_safetensors(path)
     if path.suffix == ".pdparams":
         return read_pdparams(path)
+    with path.open("rb") as stream:
+        head = stream.read(4)
     if head.startswith(b"PK"):
         return read_torch_zip(path)
     if head.startswith(b"\x80"):
@@ -81,7 +78,8 @@ def _open_shards(folder: Path, index: str) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for name, shard in weight_map.items():
         if not isinstance(shard, str) or not _SHARD.fullmatch(shard) or shard.startswith("."):
-            msg = f"{index} points to {str(shard)[:80]!r}, which is no file beside it"
+            shown = repr(shard[:80]) if isinstance(shard, str) else f"a {type(shard).__name__}"
+            msg = f"{index} points to {shown}, which is no file beside it"
             raise UnsafeCheckpoint(msg)
         if shard not in shards:
             shards[shard] = read_weights(folder / shard)
@@ -99,20 +97,11 @@ def read_json(path: Path) -> dict[str, object]:
         FileNotInModel: there is no such file.
         Corrupt: it is not JSON, or not an object.
     """
+    if file_size(path) > MAX_JSON_BYTES:
+        msg = f"{path} is far too large for what it should be"
+        raise Corrupt(msg)
     try:
-        if path.stat().st_size > _MAX_JSON_BYTES:
-            msg = f"{path} is far too large for what it should be"
-            raise Corrupt(msg)
-        value = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        msg = f"there is no {path.name} in {path.parent}"
-        raise FileNotInModel(msg, hint="a model folder needs it; download the model again") from error
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, Corrupt):
-            raise
-        msg = f"{path} is not JSON: {error}"
+        return parse_json(path.read_bytes())
+    except ValueError as error:
+        msg = f"{path} {error}"
         raise Corrupt(msg, hint="the file is damaged, or a web page; get it again from its source") from error
-    if not isinstance(value, dict):
-        msg = f"{path} holds a JSON {type(value).__name__}, not an object"
-        raise Corrupt(msg, hint="get it again from its source")
-    return value

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import mmap
 import pickle
 import struct
 from dataclasses import dataclass
@@ -17,8 +16,8 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import numpy as np
 
-from pphub.checkpoint.tensor import DTYPES, Array, Tensor, contiguous_strides
-from pphub.checkpoint.unpickle import Bytes, Marker, Unpickler
+from pphub.checkpoint.tensor import DTYPES, MAX_DIMENSIONS, MAX_SIZE, Array, Tensor, contiguous_strides, file_size
+from pphub.checkpoint.unpickle import Bytes, LongText, Marker, Objection, Unpickler, Unsupported
 from pphub.errors import Corrupt, UnsafeCheckpoint
 
 if TYPE_CHECKING:
@@ -31,6 +30,8 @@ __all__ = ["PdparamsWriter", "Written", "read_pdparams"]
 ALIGNMENT: Final = 64
 _BLOCK: Final = 4 << 20
 _NAME_TABLE: Final = "StructuredToParameterName@@"
+_SPLIT_TABLE: Final = "UnpackBigParamInfor@@"
+_SAVE_AGAIN: Final = "load it with paddle, if you trust it, and save it again with protocol=4"
 _DTYPE_CODES: Final = {  # numpy's type codes; paddle takes uint16 for bfloat16
     "float64": "f8",
     "float32": "f4",
@@ -79,8 +80,11 @@ class PdparamsWriter:
         Args:
             names: keys of the dict; each must be new.
             dtype: a key of ``DTYPES``; bfloat16 comes as uint16.
-            array: the values; written row-major.
+            array: the values, of that dtype; written row-major.
         """
+        if array.dtype != DTYPES[dtype]:
+            msg = f"{names[0]!r} is to be written as {dtype}, but is {array.dtype}"
+            raise ValueError(msg)
         data = np.ascontiguousarray(array).reshape(array.shape)
         self._text(names[0])
         self._constant("reconstruct", lambda: self._global("numpy.core.multiarray", "_reconstruct"))
@@ -197,36 +201,52 @@ def read_pdparams(path: Path) -> dict[str, Tensor]:
         UnsafeCheckpoint: the pickle names anything but numpy arrays.
         Corrupt: it is truncated, or is no dict of arrays.
     """
-    if path.stat().st_size == 0:
-        msg = f"{path.name} is empty"
-        raise Corrupt(msg, hint="get it again from its source")
+    size = file_size(path)
     tensors: dict[str, Tensor] = {}
     with path.open("rb") as stream:
-        # Only the pages between the payloads are touched. The mapping ends with the last view of it.
-        mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-    for name, value in _load(path, memoryview(mapped)).items():
-        if name != _NAME_TABLE:
-            tensors[str(name)] = _tensor(path, str(name), value)
+        root = _load(path, stream, size)
+    for name, value in root.items():
+        if type(name) is not str:
+            msg = f"{path.name} has the key {name} of type {type(name).__name__} among its names"
+            raise Corrupt(msg)
+        if name == _NAME_TABLE:
+            _check_name_table(path, value)
+        else:
+            tensors[name] = _tensor(path, name, value)
     if not tensors:
         msg = f"{path.name} holds no arrays"
         raise Corrupt(msg)
     return tensors
 
 
-def _load(path: Path, view: memoryview) -> dict[object, object]:
-    root = Unpickler(view, path.name, _NAMES, build=_set_array_state).load()
+def _load(path: Path, stream: BinaryIO, size: int) -> dict[object, object]:
+    root = Unpickler(stream, size, path.name, _NAMES, build=_set_state).load()
     if type(root) is not dict:
-        msg = f"{path.name} holds a {type(root).__name__}, not the dict of a checkpoint"
+        msg = f"{path.name} holds {_shown(root)}, not the dict of a checkpoint"
         raise Corrupt(msg)
+    if _SPLIT_TABLE in root:
+        msg = f"{path.name} holds arrays in parts, as pickle protocols 2 and 3 need them, which is not supported yet"
+        raise Corrupt(msg, hint=_SAVE_AGAIN)
     return root
 
 
+def _shown(value: object) -> str:
+    """The kind of a value, and never the value: it may be endless when it is written out."""
+    return "an array" if isinstance(value, _ArrayInFile) else f"a {type(value).__name__.strip('_')}"
+
+
+def _check_name_table(path: Path, table: object) -> None:
+    if type(table) is not dict or not all(type(value) is str for item in table.items() for value in item):
+        msg = f"{path.name}: {_NAME_TABLE} is no dict of texts"
+        raise UnsafeCheckpoint(msg)
+
+
 def _tensor(path: Path, name: str, value: object) -> Tensor:
-    if type(value) is tuple and len(value) == 2:  # (name of the tensor in paddle, array)
+    if type(value) is tuple and len(value) == 2 and type(value[0]) is str:  # (name of the tensor in paddle, array)
         value = value[1]
     if not isinstance(value, _ArrayInFile) or value.start < 0:
-        msg = f"{path.name}: {name[:80]!r} is no array that lies whole in the file"
-        raise Corrupt(msg, hint="load it with paddle, if you trust it, and save it again with protocol 4")
+        msg = f"{path.name}: {name[:80]!r} is {_shown(value)}, and no array that lies whole in the file"
+        raise Corrupt(msg, hint=_SAVE_AGAIN)
     strides = contiguous_strides(value.shape)
     if value.fortran:
         strides = tuple(reversed(contiguous_strides(value.shape[::-1])))
@@ -234,43 +254,80 @@ def _tensor(path: Path, name: str, value: object) -> Tensor:
 
 
 def _wrong(what: str) -> NoReturn:
-    raise TypeError(what)
+    raise Objection(UnsafeCheckpoint, what)
 
 
-def _reconstruct(kind: object, _shape: object, _code: object) -> _ArrayInFile:
-    if kind != Marker("ndarray"):
-        _wrong("an array of a class that is not numpy's")
+# -- stand-ins for the few functions an array names; paddle.load is safe only if they take no more than ours do --
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """Bytes that pickle protocol 2 wrote as a text."""
+
+
+def _encode(text: object, codec: object) -> _Encoded:
+    if not isinstance(text, (str, LongText)) or codec != "latin1":
+        _wrong("a call of _codecs.encode that makes no bytes")
+    return _Encoded()
+
+
+def _make_tuple(items: object) -> object:
+    if type(items) is not tuple:
+        _wrong("a tuple of something else")
+    return items
+
+
+def _reconstruct(kind: object, shape: object, code: object) -> _ArrayInFile:
+    if isinstance(code, _Encoded):
+        what = "an array of pickle protocol 2, whose bytes do not lie whole in the file; that is not supported yet"
+        raise Objection(Corrupt, what, _SAVE_AGAIN)
+    # numpy allocates what the shape says.
+    if kind != Marker("ndarray") or type(shape) is not tuple or shape != (0,) or not isinstance(code, Bytes):
+        _wrong("an array that does not start empty, or is of a class that is not numpy's")
     return _ArrayInFile()
 
 
-def _make_dtype(code: object, *_flags: object) -> _DType:
+def _from_buffer(data: object, dtype: object, shape: object, order: object) -> _ArrayInFile:
+    if order not in ("C", "F"):
+        _wrong("an array in neither row-major nor column-major order")
+    array = _ArrayInFile()
+    _fill(array, shape, dtype, order == "F", data)
+    return array
+
+
+def _make_dtype(code: object, *flags: object) -> _DType:
     if type(code) is not str or code not in _DTYPES_BY_CODE:
-        msg = f"an array has the dtype {str(code)[:20]!r}, which no checkpoint needs"
-        raise UnsafeCheckpoint(msg)
+        shown = ascii(code[:20]) if isinstance(code, str) else f"that is a {type(code).__name__}"
+        _wrong(f"an array with the dtype {shown}, which is not supported")
+    if len(flags) > 2 or not all(isinstance(flag, (bool, int)) for flag in flags):
+        _wrong("an array with a dtype made of more than its code")
     return _DType(_DTYPES_BY_CODE[code])
 
 
-def _set_array_state(target: object, state: object) -> object:
-    if isinstance(target, _DType):
-        if type(state) is not tuple or len(state) < 2 or state[1] not in ("<", "|"):
-            _wrong("a dtype that is not little-endian")
-        return target
+def _set_state(target: object, state: object) -> object:
     match target, state:
-        case _ArrayInFile(), (
-            int(),
-            tuple(shape),
-            _DType(name=dtype),
-            bool(fortran),
-            Bytes(start=start, view=view),
-        ):
-            if not all(type(size) is int and size >= 0 for size in shape):
-                _wrong("an array with a negative size")
-            if math.prod(shape) * DTYPES[dtype].itemsize != len(view):
-                _wrong("an array with other bytes than its shape needs")
-            target.dtype, target.shape, target.fortran = dtype, shape, fortran
-            target.start, target.length = start, len(view)
+        case _DType(), (3, "<" | "|", None, None, None, -1, -1, 0):
             return target
-    _wrong("a state for something that is no array")
+        case _ArrayInFile(), (1, shape, dtype, bool(fortran), data):
+            _fill(target, shape, dtype, fortran, data)
+            return target
+        case _DType(), _:
+            _wrong("a dtype that is big-endian, or made of others")
+    _wrong("a state that is none of an array")
+
+
+def _fill(array: _ArrayInFile, shape: object, dtype: object, fortran: bool, data: object) -> None:
+    if not isinstance(dtype, _DType) or not isinstance(data, Bytes):
+        _wrong("an array without a dtype, or whose bytes do not lie whole in the file")
+    if type(shape) is not tuple or len(shape) > MAX_DIMENSIONS:
+        _wrong("an array whose shape is no tuple, or far too long")
+    if not all(type(size) is int and 0 <= size <= MAX_SIZE for size in shape):
+        _wrong("an array with a negative or absurd size")
+    needed = math.prod(shape) * DTYPES[dtype.name].itemsize
+    if needed != data.length:
+        _wrong(f"an array of {data.length} bytes whose shape needs {needed}")
+    array.dtype, array.shape, array.fortran = dtype.name, shape, fortran
+    array.start, array.length = data.start, data.length
 
 
 def _ordered_dict(*items: object) -> dict[object, object]:
@@ -279,10 +336,15 @@ def _ordered_dict(*items: object) -> dict[object, object]:
     return {}
 
 
-_NAMES: Final[dict[str, Callable[..., object] | Marker]] = {
+_NAMES: Final[dict[str, Callable[..., object] | Marker | Unsupported]] = {
     "collections OrderedDict": _ordered_dict,
     "numpy ndarray": Marker("ndarray"),
     "numpy dtype": _make_dtype,
     "numpy.core.multiarray _reconstruct": _reconstruct,
     "numpy._core.multiarray _reconstruct": _reconstruct,
+    "numpy.core.numeric _frombuffer": _from_buffer,
+    "numpy._core.numeric _frombuffer": _from_buffer,
+    "_codecs encode": _encode,
+    "builtins tuple": _make_tuple,
+    "__builtin__ tuple": _make_tuple,
 }

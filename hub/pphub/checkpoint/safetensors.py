@@ -6,11 +6,11 @@ tensors' bytes. Source: the format description of huggingface/safetensors.
 
 from __future__ import annotations
 
-import json
 import math
 from typing import TYPE_CHECKING, Any, Final
 
-from pphub.checkpoint.tensor import DTYPES, Tensor, contiguous_strides
+from pphub.checkpoint.json_text import MAX_JSON_BYTES, parse_json
+from pphub.checkpoint.tensor import DTYPES, MAX_DIMENSIONS, MAX_SIZE, Tensor, contiguous_strides, file_size
 from pphub.errors import Corrupt, UnsafeCheckpoint
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["read_safetensors"]
 
-_MAX_HEADER_BYTES: Final = 100_000_000  # the format's own limit
 _DTYPES: Final = {
     "F64": "float64",
     "F32": "float32",
@@ -41,7 +40,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         UnsafeCheckpoint: the header lies about sizes or places.
         Corrupt: the file is truncated or is not in this format.
     """
-    size = path.stat().st_size
+    size = file_size(path)
     header, data_start = _header(path, size)
     tensors = []
     for name, entry in header.items():
@@ -66,37 +65,35 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 def _header(path: Path, size: int) -> tuple[dict[str, Any], int]:
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
-        if size < 8 or length > size - 8 or length > _MAX_HEADER_BYTES:
+        if size < 8 or length > size - 8:
             msg = f"{path.name} is no safetensors file, or is cut off within its header"
             raise Corrupt(msg, hint=_DAMAGED)
+        if length > MAX_JSON_BYTES:
+            msg = f"{path.name} claims a header of {length} bytes"
+            raise UnsafeCheckpoint(msg)
         text = stream.read(length)
     try:
-        header = json.loads(text, object_pairs_hook=_no_repeats)
-    except (ValueError, RecursionError) as error:
-        msg = f"{path.name} has a header that is not JSON: {error}"
+        header = parse_json(text, strict=True)
+    except ValueError as error:
+        msg = f"the header of {path.name} {error}"
         raise Corrupt(msg, hint=_DAMAGED) from error
-    if not isinstance(header, dict):
-        msg = f"{path.name} has a header that is no JSON object"
+    metadata = header.get("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        msg = f"{path.name} has __metadata__ that is no dict of texts"
         raise Corrupt(msg, hint=_DAMAGED)
     return header, 8 + length
 
 
-def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        msg = "a name stands in it twice"
-        raise ValueError(msg)
-    return result
-
-
 def _tensor(path: Path, name: str, entry: object, data_start: int) -> Tensor:
     match entry:
-        case {"dtype": str(code), "shape": list(shape), "data_offsets": [int(begin), int(end)]} if _sizes(shape):
+        case {"dtype": str(code), "shape": list(shape), "data_offsets": [begin, end], **rest} if (
+            not rest and _are_sizes(shape) and _are_sizes([begin, end])
+        ):
             dtype = _DTYPES.get(code)
             if dtype is None:
-                msg = f"{path.name}: tensor {name[:80]!r} has the dtype {code[:20]}, which is not supported"
+                msg = f"{path.name}: tensor {name[:80]!r} has the dtype {code[:20]!r}, which is not supported"
                 raise Corrupt(msg, hint="convert the checkpoint to float32, float16 or bfloat16 first")
-            if begin < 0 or end - begin != math.prod(shape) * DTYPES[dtype].itemsize:
+            if end - begin != math.prod(shape) * DTYPES[dtype].itemsize:
                 msg = f"{path.name}: tensor {name[:80]!r} has other bytes than its shape {shape[:8]} needs"
                 raise UnsafeCheckpoint(msg)
             sizes = tuple(shape)
@@ -105,5 +102,5 @@ def _tensor(path: Path, name: str, entry: object, data_start: int) -> Tensor:
     raise Corrupt(msg, hint=_DAMAGED)
 
 
-def _sizes(shape: list[object]) -> bool:
-    return len(shape) <= 32 and all(type(size) is int and size >= 0 for size in shape)
+def _are_sizes(values: list[object]) -> bool:
+    return len(values) <= MAX_DIMENSIONS and all(type(value) is int and 0 <= value <= MAX_SIZE for value in values)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
+import stat
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
-from pphub.errors import Corrupt, UnsafeCheckpoint
+from pphub.errors import Corrupt, FileNotInModel, StorageFailed, UnsafeCheckpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["DTYPES", "Array", "Tensor", "contiguous_strides"]
+__all__ = ["DTYPES", "MAX_DIMENSIONS", "MAX_SIZE", "Array", "Tensor", "contiguous_strides", "file_size"]
 
 Array = npt.NDArray[np.generic]
 
@@ -33,8 +34,34 @@ DTYPES: Final[dict[str, np.dtype[np.generic]]] = {
 }
 """The dtypes that are understood, by name, as they lie in a file (little-endian)."""
 
+MAX_DIMENSIONS: Final = 32  # numpy's own
+MAX_SIZE: Final = 1 << 56  # of a number in a file: far beyond any tensor, and no sum of them overflows in numpy
+
 # An expanded view (stride 0) can claim far more elements than the file holds; real ones are small buffers.
 _MAX_EXPANDED_BYTES: Final = 64 << 20
+
+
+def file_size(path: Path) -> int:
+    """The size of a regular file in bytes; pipes, devices and folders are refused before they are opened.
+
+    Raises:
+        FileNotInModel: there is none.
+        Corrupt: it is something else than a file.
+        StorageFailed: the disk said no.
+    """
+    try:
+        status = path.stat()
+    except FileNotFoundError as error:
+        msg = f"there is no {path.name[:80]} in {path.parent}"
+        raise FileNotInModel(msg, hint="a model folder needs it; download the model again") from error
+    except (OSError, ValueError, RuntimeError) as error:  # a loop of links, a name too long or with a null byte
+        msg = f"{path.name[:80]!r} cannot be looked up: {getattr(error, 'strerror', error)}"
+        kind = StorageFailed if isinstance(error, PermissionError) else Corrupt
+        raise kind(msg) from error
+    if not stat.S_ISREG(status.st_mode):
+        msg = f"{path.name} is no file but a folder, a pipe or a device"
+        raise Corrupt(msg)
+    return status.st_size
 
 
 def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -75,16 +102,23 @@ class Tensor:
     offset: int = 0
 
     def __post_init__(self) -> None:
-        values = (*self.shape, *self.strides, self.offset, self.start, self.length)
-        if any(value < 0 for value in values) or len(self.shape) != len(self.strides):
-            msg = f"{self.path.name}: tensor {self.name!r} has a negative size, stride or offset"
-            raise UnsafeCheckpoint(msg)
-        if len(self.shape) > 32 or (self.size and (self.offset + self._span()) * self.itemsize > self.length):
-            msg = f"{self.path.name}: tensor {self.name!r} of shape {self.shape} reaches past its storage"
-            raise UnsafeCheckpoint(msg, hint="the file was made by hand or is damaged; get it again from its source")
+        if len(self.shape) > MAX_DIMENSIONS:
+            self._refuse(f"has {len(self.shape)} dimensions")
+        if len(self.shape) != len(self.strides):
+            self._refuse(f"has {len(self.shape)} sizes and {len(self.strides)} strides")
+        numbers = (*self.shape, *self.strides, self.offset, self.start, self.length)
+        if not all(0 <= number <= MAX_SIZE for number in numbers):
+            self._refuse("has a negative or absurd size, stride or offset")
+        if math.prod(max(size, 1) for size in self.shape) > MAX_SIZE:
+            self._refuse(f"has the absurd shape {self.shape}")
+        if (self.offset + self._span()) * self.itemsize > self.length and self.size:
+            self._refuse(f"of shape {self.shape} reaches past its storage of {self.length} bytes")
         if self.nbytes > max(self._span() * self.itemsize, _MAX_EXPANDED_BYTES):
-            msg = f"{self.path.name}: tensor {self.name!r} claims {self.nbytes} bytes of a far smaller storage"
-            raise UnsafeCheckpoint(msg)
+            self._refuse(f"claims {self.nbytes} bytes of a far smaller storage")
+        try:
+            self.name.encode()
+        except UnicodeEncodeError:
+            self._refuse("has a name that is no text")
 
     @property
     def itemsize(self) -> int:
@@ -105,6 +139,10 @@ class Tensor:
     def identity(self) -> tuple[object, ...]:
         """Equal for two tensors that are the same view of the same storage, that is, tied."""
         return (self.path, self.start, self.offset, self.dtype, self.shape, self.strides)
+
+    def _refuse(self, what: str) -> NoReturn:
+        msg = f"{self.path.name}: tensor {self.name[:80]!r} {what}"
+        raise UnsafeCheckpoint(msg, hint="the file was made by hand or is damaged; get it again from its source")
 
     def _span(self) -> int:
         """Elements from the first to the last of the view, both included."""
@@ -127,7 +165,7 @@ class Tensor:
             while view:
                 count = stream.readinto(view)
                 if not count:
-                    msg = f"{self.path.name} ends in the middle of tensor {self.name!r}"
+                    msg = f"{self.path.name} ends in the middle of tensor {self.name[:80]!r}"
                     raise Corrupt(msg, hint="the file is truncated; get it again from its source")
                 view = view[count:]
         if self.strides == contiguous_strides(self.shape) or not span:

@@ -13,24 +13,38 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from pphub.errors import Corrupt, UnsafeCheckpoint
+from pphub.errors import Corrupt, Refused, UnsafeCheckpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import BinaryIO
 
-__all__ = ["Bytes", "Marker", "Unpickler"]
+__all__ = ["Bytes", "LongText", "Marker", "Objection", "Unpickler", "Unsupported"]
 
-_MAX_INT_BYTES: Final = 64
-_MAX_TEXT_BYTES: Final = 1 << 20
-_KEY_TYPES: Final = (str, int, float, bytes, type(None))  # bool is an int; hashing these cannot recurse
+# One opcode makes at most about a hundred bytes of objects, so this bounds memory and time at once. A tensor takes
+# about 35 opcodes, so there is room for some 20,000 of them.
+_MAX_STEPS: Final = 750_000
+_TEXT_BYTES_PER_STEP: Final = 16
+_MAX_TEXT_BYTES: Final = 4096  # no name is longer
+_MAX_INT_BYTES: Final = 16
+_MAX_ARGUMENTS: Final = 8
+# Keys are hashed: other types could recurse, and large ints can be chosen to collide.
+_MAX_INT_KEY: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Bytes:
-    """A byte string of the pickle, not copied: where it starts in the buffer, and a view of it."""
+    """A byte string of the pickle, left where it is: its first byte in the file, and its length."""
 
     start: int
-    view: memoryview
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class LongText:
+    """A text too long to be a name, left in the file."""
+
+    length: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +52,29 @@ class Marker:
     """Stands for an allowed class that is only passed on and never called."""
 
     value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unsupported:
+    """Stands for something harmless that is not understood; says what, for the message."""
+
+    what: str
+
+
+class Objection(Exception):
+    """What a stand-in has against the file; the Unpickler adds the file and the place.
+
+    Args:
+        error: the class of the error to be raised.
+        what: completes "it holds …".
+        hint: what the reader can do about it.
+    """
+
+    def __init__(self, error: type[Refused], what: str, hint: str | None = None) -> None:
+        super().__init__(what)
+        self.error = error
+        self.what = what
+        self.hint = hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,34 +93,38 @@ _MARK: Final = _Mark()
 
 
 class Unpickler:
-    """Reads one pickle from a buffer.
+    """Reads one pickle from a file.
 
     Args:
-        buffer: the bytes; payloads are returned as views of it.
+        stream: open for reading; byte strings are stepped over, not read.
+        end: the pickle may not reach past this byte.
         label: names the file in messages.
         names: the allow-list, ``"module name"`` → our function that stands in, or a Marker.
         persistent: turns a persistent id into a value; None refuses them.
-        build: applies a state to an object that one of ``names`` made; states of dicts are ignored.
-        start: where in the buffer the pickle begins.
+        build: applies a state to an object that one of ``names`` made; None ignores the states of dicts.
+        start: the byte where the pickle begins.
     """
 
     def __init__(
         self,
-        buffer: memoryview,
+        stream: BinaryIO,
+        end: int,
         label: str,
-        names: Mapping[str, Callable[..., object] | Marker],
+        names: Mapping[str, Callable[..., object] | Marker | Unsupported],
         *,
         persistent: Callable[[object], object] | None = None,
         build: Callable[[object, object], object] | None = None,
         start: int = 0,
     ) -> None:
-        self._buffer = buffer
+        self._stream = stream
+        self._end = end
         self._label = label
-        self._names = names
+        self._names = {name: _Global(name, value) if callable(value) else value for name, value in names.items()}
         self._persistent = persistent
         self._build = build
         self.position = start
         self._opcode_at = start
+        self._steps = _MAX_STEPS
         self._stack: list[Any] = []
         self._memo: dict[int, object] = {}
 
@@ -94,53 +135,91 @@ class Unpickler:
             UnsafeCheckpoint: an opcode or a name that no checkpoint needs.
             Corrupt: the pickle is cut off or makes no sense.
         """
+        self._stream.seek(self.position)
         try:
-            while True:
-                self._opcode_at = self.position
-                code = bytes(self._take(1))
-                if code == pickle.STOP:
-                    return self._pop()
-                step = _STEPS.get(code)
-                if step is None:
-                    self._refuse(f"the opcode {code!r}, which no checkpoint needs")
-                step(self)
-        except (IndexError, KeyError, struct.error, UnicodeDecodeError, ValueError, TypeError) as error:
-            if isinstance(error, (UnsafeCheckpoint, Corrupt)):
+            return self._run()
+        except Objection as error:
+            msg = f"{self._label}: refused at byte {self._opcode_at}: it holds {error.what}"
+            raise error.error(msg, hint=error.hint or _HINT) from error
+        except (LookupError, ArithmeticError, struct.error, ValueError, TypeError) as error:
+            if isinstance(error, Refused):
                 raise
             msg = f"{self._label}: senseless pickle at byte {self._opcode_at} ({type(error).__name__}: {error})"
             raise Corrupt(msg, hint="the file is damaged; get it again from its source") from error
 
+    def _run(self) -> object:
+        while True:
+            self._opcode_at = self.position
+            self._charge(1)
+            code = self._stream.read(1) if self.position < self._end else self._take(1)
+            self.position += 1
+            if code == pickle.STOP:
+                return self._pop()
+            step = _STEPS.get(code)
+            if step is None:
+                self._refuse(f"the opcode {_OPCODE_NAMES.get(code, code)}, which no checkpoint needs")
+            step(self)
+
     # -- reading -------------------------------------------------------------------------------------------
 
     def _refuse(self, what: str) -> NoReturn:
-        msg = f"{self._label}: refused at byte {self._opcode_at}: it holds {what}"
-        raise UnsafeCheckpoint(msg, hint="use model.safetensors of the same model, or ask its owner for one")
+        raise Objection(UnsafeCheckpoint, what)
 
-    def _take(self, count: int) -> memoryview:
-        end = self.position + count
-        if count < 0 or end > len(self._buffer):
-            msg = f"{self._label}: the pickle is cut off at byte {len(self._buffer)}"
+    def _charge(self, steps: int) -> None:
+        self._steps -= steps
+        if self._steps < 0:
+            self._refuse(f"more than {_MAX_STEPS} opcodes, or as much text")
+
+    def _advance(self, count: int) -> None:
+        if count < 0 or count > self._end - self.position:
+            msg = f"{self._label}: the pickle is cut off at byte {self._end}: {count} more bytes belong behind"
+            msg += f" byte {self.position}"
             raise Corrupt(msg, hint="the file is truncated; get it again from its source")
-        view = self._buffer[self.position : end]
-        self.position = end
-        return view
+        self.position += count
+
+    def _take(self, count: int) -> bytes:
+        self._advance(count)
+        data = self._stream.read(count)
+        if len(data) != count:
+            msg = f"{self._label}: the file ends within its pickle"
+            raise Corrupt(msg, hint="the file is truncated; get it again from its source")
+        return data
+
+    def _skip(self, count: int) -> int:
+        """Step over bytes; returns where they start."""
+        start = self.position
+        self._advance(count)
+        self._stream.seek(self.position)
+        return start
 
     def _number(self, layout: str) -> Any:
         return struct.unpack(layout, self._take(struct.calcsize(layout)))[0]
 
-    def _line(self) -> str:
-        limit = min(self.position + 4096, len(self._buffer))
-        line, newline, _ = bytes(self._buffer[self.position : limit]).partition(b"\n")
-        if not newline:
-            msg = f"{self._label}: the pickle has no end of line near byte {self.position}"
-            raise Corrupt(msg)
-        self.position += len(line) + 1
-        return line.decode()
+    def _line(self, limit: int) -> str:
+        line = self._stream.readline(min(limit, self._end - self.position))
+        if not line.endswith(b"\n"):
+            if len(line) == limit:
+                self._refuse(f"a line of more than {limit} bytes")
+            self._advance(limit)  # says that it is cut off
+        self.position += len(line)
+        self._charge(len(line) // _TEXT_BYTES_PER_STEP)
+        return line[:-1].decode()
 
-    def _text(self, size: int) -> str:
+    def _digits(self) -> int:
+        text = self._line(48).removesuffix("L")
+        # int() would also take "1_0", blanks and digits of other scripts.
+        if not (text.isascii() and text.removeprefix("-").isdigit()):
+            msg = "a number that is none"
+            raise ValueError(msg)
+        return int(text)
+
+    def _text(self, size: int) -> None:
         if size > _MAX_TEXT_BYTES:
-            self._refuse(f"a text of {size} bytes")
-        return bytes(self._take(size)).decode("utf-8", "surrogatepass")
+            self._skip(size)
+            self._push(LongText(size))
+            return
+        self._charge(size // _TEXT_BYTES_PER_STEP)
+        self._push(self._take(size).decode())
 
     # -- stack ---------------------------------------------------------------------------------------------
 
@@ -149,6 +228,13 @@ class Unpickler:
 
     def _pop(self) -> Any:
         value = self._stack.pop()
+        if value is _MARK:
+            msg = "a mark where a value was expected"
+            raise ValueError(msg)
+        return value
+
+    def _top(self) -> Any:
+        value = self._stack[-1]
         if value is _MARK:
             msg = "a mark where a value was expected"
             raise ValueError(msg)
@@ -164,17 +250,17 @@ class Unpickler:
         raise ValueError(msg)
 
     def _set_items(self, pairs: list[Any]) -> None:
-        target = self._stack[-1]
+        target = self._top()
         if type(target) is not dict or len(pairs) % 2:
             msg = "items set on something that is no dict"
             raise ValueError(msg)
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
-            if not isinstance(key, _KEY_TYPES):
-                self._refuse(f"a dict key of type {type(key).__name__}")
+            if type(key) is not str and not (type(key) is int and abs(key) < _MAX_INT_KEY):
+                self._refuse(f"a dict key of type {type(key).__name__}, or one far too large")
             target[key] = value
 
     def _extend(self, values: list[Any]) -> None:
-        target = self._stack[-1]
+        target = self._top()
         if type(target) is not list:
             msg = "values appended to something that is no list"
             raise ValueError(msg)
@@ -183,16 +269,22 @@ class Unpickler:
     # -- names and calls -----------------------------------------------------------------------------------
 
     def _find(self, module: str, name: str) -> None:
-        full = f"{module} {name}"
-        found = self._names.get(full)
+        self._charge(1)
+        found = self._names.get(f"{module} {name}")
         if found is None:
-            self._refuse(f"the name {module}.{name}, which is not one that a checkpoint may use; nothing was run")
-        self._push(found if isinstance(found, Marker) else _Global(full, found))
+            # ascii(), cut: the name may be long, hold control characters, or look like another one.
+            shown = f"{ascii(module)[1:-1][:80]}.{ascii(name)[1:-1][:80]}"
+            self._refuse(f"the name {shown}, which is not one that a checkpoint may use; nothing was run")
+        if isinstance(found, Unsupported):
+            raise Objection(Corrupt, f"{found.what}, which is not supported", _CONVERT)
+        self._push(found)
 
     def _call(self, arguments: Any) -> None:
         target = self._pop()
         if not isinstance(target, _Global) or type(arguments) is not tuple:
             self._refuse("a call of something that is no function")
+        if len(arguments) > _MAX_ARGUMENTS:  # they are copied, and the same tuple can be used again and again
+            self._refuse(f"a call with {len(arguments)} arguments")
         self._push(target.call(*arguments))
 
     def _stack_global(self) -> None:
@@ -203,12 +295,11 @@ class Unpickler:
 
     def _set_state(self) -> None:
         state = self._pop()
-        target = self._stack[-1]
-        if type(target) is dict:
-            return  # attributes of an OrderedDict, such as torch's _metadata, are not weights
-        if self._build is None:
+        target = self._top()
+        if self._build is not None:
+            self._stack[-1] = self._build(target, state)
+        elif type(target) is not dict:  # attributes of an OrderedDict, such as torch's _metadata, are not weights
             self._refuse("a state for an object that takes none")
-        self._stack[-1] = self._build(target, state)
 
     def _persistent_id(self) -> None:
         if self._persistent is None:
@@ -221,15 +312,24 @@ class Unpickler:
         self._push(int.from_bytes(self._take(size), "little", signed=True))
 
     def _integer_line(self) -> None:
-        text = self._line()
-        self._push({"00": False, "01": True}.get(text) if text in {"00", "01"} else int(text.rstrip("L")))
+        start = self.position
+        value = self._digits()
+        # Of old, INT with two digits is a bool.
+        self._push(bool(value) if self.position - start == 3 and value in {0, 1} else value)
 
     def _bytes(self, size: int) -> None:
-        start = self.position
-        self._push(Bytes(start, self._take(size)))
+        self._charge(1)
+        self._push(Bytes(self._skip(size), size))
 
     def _put(self, index: int) -> None:
-        self._memo[index] = self._stack[-1]
+        if not 0 <= index <= _MAX_STEPS:
+            self._refuse(f"the memo place {index}")
+        self._memo[index] = self._top()
+
+    def _frame(self, size: int) -> None:
+        """A frame only groups what follows, but other readers stop at one that is longer than the file."""
+        self._advance(size)
+        self.position -= size
 
     def _protocol(self) -> None:
         version = self._number("<B")
@@ -237,32 +337,35 @@ class Unpickler:
             self._refuse(f"pickle protocol {version}")
 
 
+_HINT: Final = "use model.safetensors of the same model, or ask its owner for one"
+_CONVERT: Final = "convert the checkpoint to float32, float16 or bfloat16 first"
+_OPCODE_NAMES: Final = {value: name for name, value in vars(pickle).items() if name.isupper() and type(value) is bytes}
 _STEPS: Final[dict[bytes, Callable[[Unpickler], object]]] = {
     pickle.PROTO: lambda u: u._protocol(),
-    pickle.FRAME: lambda u: u._number("<Q"),
+    pickle.FRAME: lambda u: u._frame(u._number("<Q")),
     pickle.MARK: lambda u: u._push(_MARK),
     pickle.POP: lambda u: u._stack.pop(),
     pickle.POP_MARK: lambda u: u._pop_to_mark(),
-    pickle.DUP: lambda u: u._push(u._stack[-1]),
+    pickle.DUP: lambda u: u._push(u._top()),
     # constants
     pickle.NONE: lambda u: u._push(None),
     pickle.NEWTRUE: lambda u: u._push(True),
     pickle.NEWFALSE: lambda u: u._push(False),
     pickle.INT: lambda u: u._integer_line(),
-    pickle.LONG: lambda u: u._integer_line(),
+    pickle.LONG: lambda u: u._push(u._digits()),
     pickle.BININT: lambda u: u._push(u._number("<i")),
     pickle.BININT1: lambda u: u._push(u._number("<B")),
     pickle.BININT2: lambda u: u._push(u._number("<H")),
     pickle.LONG1: lambda u: u._integer(u._number("<B")),
     pickle.LONG4: lambda u: u._integer(u._number("<i")),
-    pickle.FLOAT: lambda u: u._push(float(u._line())),
+    pickle.FLOAT: lambda u: u._push(float(u._line(48))),
     pickle.BINFLOAT: lambda u: u._push(u._number(">d")),
-    pickle.BINUNICODE: lambda u: u._push(u._text(u._number("<I"))),
-    pickle.SHORT_BINUNICODE: lambda u: u._push(u._text(u._number("<B"))),
-    pickle.BINUNICODE8: lambda u: u._push(u._text(u._number("<Q"))),
+    pickle.BINUNICODE: lambda u: u._text(u._number("<I")),
+    pickle.SHORT_BINUNICODE: lambda u: u._text(u._number("<B")),
+    pickle.BINUNICODE8: lambda u: u._text(u._number("<Q")),
     # Text of Python 2, in pickles of torch 0.x.
-    pickle.BINSTRING: lambda u: u._push(u._text(u._number("<i"))),
-    pickle.SHORT_BINSTRING: lambda u: u._push(u._text(u._number("<B"))),
+    pickle.BINSTRING: lambda u: u._text(u._number("<i")),
+    pickle.SHORT_BINSTRING: lambda u: u._text(u._number("<B")),
     pickle.BINBYTES: lambda u: u._bytes(u._number("<I")),
     pickle.SHORT_BINBYTES: lambda u: u._bytes(u._number("<B")),
     pickle.BINBYTES8: lambda u: u._bytes(u._number("<Q")),
@@ -281,18 +384,17 @@ _STEPS: Final[dict[bytes, Callable[[Unpickler], object]]] = {
     pickle.SETITEM: lambda u: u._set_items([u._pop(), u._pop()][::-1]),
     pickle.SETITEMS: lambda u: u._set_items(u._pop_to_mark()),
     # memo
-    pickle.PUT: lambda u: u._put(int(u._line())),
+    pickle.PUT: lambda u: u._put(u._digits()),
     pickle.BINPUT: lambda u: u._put(u._number("<B")),
     pickle.LONG_BINPUT: lambda u: u._put(u._number("<I")),
     pickle.MEMOIZE: lambda u: u._put(len(u._memo)),
-    pickle.GET: lambda u: u._push(u._memo[int(u._line())]),
+    pickle.GET: lambda u: u._push(u._memo[u._digits()]),
     pickle.BINGET: lambda u: u._push(u._memo[u._number("<B")]),
     pickle.LONG_BINGET: lambda u: u._push(u._memo[u._number("<I")]),
     # names and calls
-    pickle.GLOBAL: lambda u: u._find(u._line(), u._line()),
+    pickle.GLOBAL: lambda u: u._find(u._line(1024), u._line(1024)),
     pickle.STACK_GLOBAL: lambda u: u._stack_global(),
     pickle.REDUCE: lambda u: u._call(u._pop()),
-    pickle.NEWOBJ: lambda u: u._call(u._pop()),
     pickle.BUILD: lambda u: u._set_state(),
     pickle.BINPERSID: lambda u: u._persistent_id(),
 }

@@ -18,7 +18,7 @@ from pphub.conversion.plan import Move, Plan, make_plan
 from pphub.conversion.rules import Family, find_family
 from pphub.errors import UsageError
 from pphub.select import weight_files
-from pphub_cache.atomic import explain_os_errors, fsync_folder, temporary_beside, write_json
+from pphub_cache.atomic import explain_os_errors, fsync_folder, temporary_beside, write_bytes, write_json
 from pphub_cache.digest import sha256_of
 
 if TYPE_CHECKING:
@@ -112,10 +112,9 @@ def is_complete(folder: Path, key: str) -> bool:
     """Whether a folder holds this very conversion, whole."""
     try:
         record = json.loads((folder / RECORD_FILE).read_bytes())
-        output = record["output"]
-        whole = (folder / output["file"]).stat().st_size == output["size"]
-        return bool(record["key"] == key and whole and all((folder / name).is_file() for name in record["files"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        sizes = record["files"].items()
+        return bool(record["key"] == key and all((folder / name).stat().st_size == size for name, size in sizes))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 
@@ -171,10 +170,11 @@ def _move_into_place(temporary: Path, target: Path) -> None:
 
 def _write_folder(job: Job, plan: Plan, folder: Path, progress: Progress) -> None:
     for name in job.copied:
-        shutil.copyfile(job.folder / name, folder / name)
+        write_bytes(folder / name, (job.folder / name).read_bytes())
     write_json(folder / "config.json", _final_config(job))
     written, output = _write_weights(job, plan, folder / WEIGHTS_FILE, progress)
-    write_json(folder / RECORD_FILE, _record(job, plan, written, output))
+    sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+    write_json(folder / RECORD_FILE, _record(job, plan, written, output, sizes))
 
 
 def _final_config(job: Job) -> dict[str, object]:
@@ -226,7 +226,9 @@ def _write_tensor(writer: PdparamsWriter, move: Move, dtype: str | None) -> list
     ]
 
 
-def _record(job: Job, plan: Plan, written: list[dict[str, object]], output: dict[str, object]) -> dict[str, object]:
+def _record(
+    job: Job, plan: Plan, written: list[dict[str, object]], output: dict[str, object], sizes: dict[str, int]
+) -> dict[str, object]:
     return {
         "format": 1,
         "key": conversion_key(job),
@@ -236,7 +238,7 @@ def _record(job: Job, plan: Plan, written: list[dict[str, object]], output: dict
         "options": {"to": "paddle", "dtype": job.dtype},
         "architecture": {"torch": job.architecture, "paddle": job.family.architectures[job.architecture]},
         "output": output,
-        "files": sorted([*job.copied, "config.json", WEIGHTS_FILE]),
+        "files": sizes,
         "tensors": written,
         "dropped": [
             {

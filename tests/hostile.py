@@ -1,0 +1,934 @@
+"""Builds files that try to run something, to reach somewhere, or to use up the machine.
+
+A pickle comes as a function of a mark: a path that its payload would create. The same pickle is put into both
+formats that hold pickles. ``live`` says that the ordinary ``pickle.load`` would create the mark, which a test proves.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shlex
+import struct
+import zipfile
+from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+# -- an assembler for pickles --------------------------------------------------------------------------------
+
+
+def text(value: str) -> bytes:
+    data = value.encode("utf-8", "surrogatepass")
+    return b"X" + struct.pack("<I", len(data)) + data
+
+
+def name(module: str, attribute: str) -> bytes:
+    return f"c{module}\n{attribute}\n".encode()
+
+
+def stacked(module: str, attribute: str) -> bytes:
+    return text(module) + text(attribute) + b"\x93"
+
+
+def integer(value: int) -> bytes:
+    data = value.to_bytes(17, "little", signed=True)
+    while len(data) > 1 and data[-1] == (0xFF if data[-2] & 0x80 else 0):
+        data = data[:-1]
+    return b"\x8a" + bytes([len(data)]) + data
+
+
+def push(value: object) -> bytes:
+    """A constant, or bytes that are already assembled."""
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, bool):
+        return b"\x88" if value else b"\x89"
+    if isinstance(value, int):
+        return integer(value)
+    if isinstance(value, float):
+        return b"G" + struct.pack(">d", value)
+    if isinstance(value, str):
+        return text(value)
+    if isinstance(value, tuple):
+        return b"(" + b"".join(map(push, value)) + b"t"
+    if isinstance(value, list):
+        return b"](" + b"".join(map(push, value)) + b"e"
+    assert value is None
+    return b"N"
+
+
+def call(function: bytes, *arguments: object) -> bytes:
+    return function + push(arguments) + b"R"
+
+
+def program(*parts: bytes) -> bytes:
+    return b"\x80\x04" + b"".join(parts) + b"."
+
+
+def raw_bytes(data: bytes) -> bytes:
+    return b"\x8e" + struct.pack("<Q", len(data)) + data
+
+
+def laughs(kind: str) -> bytes:
+    """A value that is 2**60 leaves when it is written out."""
+
+    def get(place: int) -> bytes:
+        return b"j" + struct.pack("<I", place)
+
+    steps: dict[str, Callable[[int], bytes]] = {
+        "tuples": lambda i: get(i) + b"2\x86",
+        "lists": lambda i: b"](" + 2 * get(i) + b"e",
+        "dicts": lambda i: b"}(" + text("a") + get(i) + text("b") + get(i) + b"u",
+    }
+    return text("ha") + b"\x94" + b"".join(b"0" + steps[kind](i) + b"\x94" for i in range(60))
+
+
+# -- pickles ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Trick:
+    """A hostile pickle: how it is made, what the refusal must say, and whether pickle.load would fall for it."""
+
+    make: Callable[[Path], bytes]
+    says: str
+    live: bool = False
+
+
+class _Evil:
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> Any:
+        return os.system, (touch(self.mark),)
+
+
+def evil(mark: Path) -> bytes:
+    return raw_bytes(pickle.dumps(_Evil(mark)))
+
+
+def touch(mark: Path) -> str:
+    return f"touch {shlex.quote(str(mark))}"
+
+
+def code(mark: Path) -> str:
+    return f"open({str(mark)!r}, 'w').close()"
+
+
+def saved_array(mark: Path) -> str:
+    """A .npy file beside the mark whose pickle creates it."""
+    import numpy as np
+
+    path = mark.parent / "array.npy"
+    array = np.empty(1, object)
+    array[0] = _Evil(mark)
+    np.save(path, array, allow_pickle=True)
+    return str(path)
+
+
+SYSTEM = name("os", "system")
+REFUSED_NAME = r"it holds the name .*nothing was run"
+FLOOD = "more than 750000 opcodes"
+
+
+def _callables() -> dict[str, Trick]:
+    """Functions of the standard library and of numpy and torch that can be called by name."""
+    made: dict[str, tuple[str, str, Callable[[Path], tuple[object, ...]], bool]] = {
+        "os.system": ("os", "system", lambda m: (touch(m),), True),
+        "posix.system": ("posix", "system", lambda m: (touch(m),), True),
+        "nt.system": ("nt", "system", lambda m: (touch(m),), False),
+        "os.popen": ("os", "popen", lambda m: (touch(m),), False),
+        "os.mkdir": ("os", "mkdir", lambda m: (str(m),), True),
+        "subprocess.check_output": ("subprocess", "check_output", lambda m: (["touch", str(m)],), True),
+        "subprocess.Popen": ("subprocess", "Popen", lambda m: (["touch", str(m)],), False),
+        "builtins.eval": ("builtins", "eval", lambda m: (code(m),), True),
+        "builtins.exec": ("builtins", "exec", lambda m: (code(m),), True),
+        "builtins.open": ("builtins", "open", lambda m: (str(m), "w"), True),
+        "io.open": ("io", "open", lambda m: (str(m), "w"), True),
+        "_io.FileIO": ("_io", "FileIO", lambda m: (str(m), "w"), True),
+        "builtins.__import__": ("builtins", "__import__", lambda m: ("os",), False),
+        "importlib.import_module": ("importlib", "import_module", lambda m: ("os",), False),
+        "timeit.timeit": ("timeit", "timeit", lambda m: (code(m), "pass", SYSTEM + b"0N", 1), False),
+        "cProfile.run": ("cProfile", "run", lambda m: (code(m),), True),
+        "runpy.run_path": ("runpy", "run_path", lambda m: (str(m),), False),
+        "logging.FileHandler": ("logging", "FileHandler", lambda m: (str(m),), True),
+        "sqlite3.connect": ("sqlite3", "connect", lambda m: (str(m),), True),
+        "dbm.dumb": ("dbm.dumb", "open", lambda m: (str(m),), False),
+        "pickle.loads": ("pickle", "loads", lambda m: (evil(m),), True),
+        "numpy.load": ("numpy", "load", lambda m: (saved_array(m), None, True), True),
+        "numpy.memmap": ("numpy", "memmap", lambda m: (str(m), "u1", "w+", 0, (4,)), True),
+        "numpy.fromfile": ("numpy", "fromfile", lambda m: ("/etc/passwd", "u1"), False),
+        "numpy.core.multiarray.scalar": ("numpy.core.multiarray", "scalar", lambda m: (1, 2), False),
+        "numpy runstring": ("numpy.testing._private.utils", "runstring", lambda m: (code(m), b"}"), True),
+        "torch.load": ("torch", "load", lambda m: (str(m),), False),
+        "torch._load_from_bytes": (
+            "torch.storage",
+            "_load_from_bytes",
+            lambda m: (raw_bytes(pickle.dumps(_Evil(m))),),
+            True,
+        ),
+        "torch.hub.load": ("torch.hub", "load", lambda m: ("a/b", "c"), False),
+        "ctypes.CDLL": ("ctypes", "CDLL", lambda m: (str(m),), False),
+        "marshal.loads": ("marshal", "loads", lambda m: (raw_bytes(b""),), False),
+        "types.CodeType": ("types", "CodeType", lambda m: (), False),
+        "types.FunctionType": ("types", "FunctionType", lambda m: (), False),
+        "shutil.rmtree": ("shutil", "rmtree", lambda m: (str(m),), False),
+        "webbrowser.open": ("webbrowser", "open", lambda m: ("http://127.0.0.1:9",), False),
+        "socket.create_connection": ("socket", "create_connection", lambda m: (("127.0.0.1", 9),), False),
+        "sys.exit": ("sys", "exit", lambda m: (), False),
+        "__builtin__.eval": ("__builtin__", "eval", lambda m: (code(m),), False),
+    }
+    del made["timeit.timeit"]
+    tricks = {}
+    for title, (module, attribute, arguments, live) in made.items():
+        says = rf"at byte \d+: it holds the name {module}\.{attribute}, .*nothing was run"
+
+        def plain(mark: Path, n: bytes = name(module, attribute), a: Any = arguments) -> bytes:
+            return program(call(n, *a(mark)))
+
+        def modern(mark: Path, n: bytes = stacked(module, attribute), a: Any = arguments) -> bytes:
+            return program(call(n, *a(mark)))
+
+        tricks[f"GLOBAL {title}"] = Trick(plain, says, live)
+        tricks[f"STACK_GLOBAL {title}"] = Trick(modern, says, live)
+    return tricks
+
+
+def _chains() -> dict[str, Trick]:
+    """Ways to get at a function, or to call it, without an open GLOBAL and REDUCE."""
+    the_os = call(name("importlib", "import_module"), "os")
+    odict = call(name("collections", "OrderedDict"))
+    opcode = r"at byte \d+: it holds the opcode "
+    return {
+        "python 2 eval": Trick(
+            lambda m: b"\x80\x02" + call(name("__builtin__", "eval"), code(m)) + b".", REFUSED_NAME, True
+        ),
+        "getattr": Trick(
+            lambda m: program(call(call(name("builtins", "getattr"), the_os, "system"), touch(m))),
+            "builtins.getattr",
+            True,
+        ),
+        "functools.partial": Trick(
+            lambda m: program(call(call(name("functools", "partial"), SYSTEM, touch(m)))), "functools.partial", True
+        ),
+        "functools.reduce": Trick(
+            lambda m: program(call(name("functools", "reduce"), SYSTEM, [touch(m)])), "functools.reduce"
+        ),
+        "operator.attrgetter": Trick(
+            lambda m: program(call(call(call(name("operator", "attrgetter"), "system"), the_os), touch(m))),
+            "operator.attrgetter",
+            True,
+        ),
+        "operator.methodcaller": Trick(
+            lambda m: program(call(call(name("operator", "methodcaller"), "system", touch(m)), the_os)),
+            "operator.methodcaller",
+            True,
+        ),
+        "map in a list": Trick(
+            lambda m: program(call(name("builtins", "list"), call(name("builtins", "map"), SYSTEM, [touch(m)]))),
+            "builtins.list",
+            True,
+        ),
+        "dotted os": Trick(
+            lambda m: program(call(stacked("posixpath", "os.system"), touch(m))), "posixpath.os.system", True
+        ),
+        "dotted method": Trick(
+            lambda m: program(call(stacked("pathlib", "Path.touch"), call(name("pathlib", "PosixPath"), str(m)))),
+            "pathlib.Path.touch",
+            True,
+        ),
+        "dotted globals": Trick(
+            lambda m: program(stacked("torch._utils", "_rebuild_tensor_v2.__globals__")),
+            r"torch._utils._rebuild_tensor_v2.__globals__",
+        ),
+        "dotted class": Trick(
+            lambda m: program(stacked("collections", "OrderedDict.fromkeys")), "OrderedDict.fromkeys"
+        ),
+        "dotted module": Trick(lambda m: program(stacked("collections", "_sys.modules")), "_sys.modules"),
+        "reduce_ex": Trick(lambda m: program(stacked("builtins", "object.__reduce_ex__")), "__reduce_ex__"),
+        "ndarray.tofile": Trick(lambda m: program(stacked("numpy", "ndarray.tofile")), "ndarray.tofile"),
+        "name from the memo": Trick(
+            lambda m: program(text("system"), b"\x940", text("os"), b"h\0\x93", push((touch(m),)), b"R"),
+            r"os\.system",
+            True,
+        ),
+        "memo overwritten": Trick(
+            lambda m: program(
+                text("OrderedDict"),
+                b"q\x000",
+                text("system"),
+                b"q\x000",
+                text("os"),
+                b"h\0\x93",
+                push((touch(m),)),
+                b"R",
+            ),
+            r"os\.system",
+            True,
+        ),
+        "name duplicated": Trick(lambda m: program(text("posix"), b"2\x93"), r"posix\.posix"),
+        "popped again": Trick(lambda m: program(call(SYSTEM, touch(m)), b"0}"), r"os\.system", True),
+        "popped to the mark": Trick(lambda m: program(b"(", call(SYSTEM, touch(m)), b"1}"), r"os\.system", True),
+        "in a dict": Trick(lambda m: program(b"}", text("w"), call(SYSTEM, touch(m)), b"s"), r"os\.system", True),
+        "in a state": Trick(lambda m: program(odict, call(SYSTEM, touch(m)), b"b"), r"os\.system", True),
+        "in a key": Trick(lambda m: program(b"}", call(SYSTEM, touch(m)), b"Ns"), r"os\.system", True),
+        "__setstate__": Trick(
+            lambda m: program(odict, b"}", text("__setstate__"), SYSTEM, b"sb", text(touch(m)), b"b"),
+            r"os\.system",
+            True,
+        ),
+        "a state for a namespace": Trick(
+            lambda m: program(
+                call(name("types", "SimpleNamespace")), b"}", text("__setstate__"), SYSTEM, b"sb", text(touch(m)), b"b"
+            ),
+            "SimpleNamespace",
+            True,
+        ),
+        "INST": Trick(lambda m: program(b"(", text(touch(m)), b"ios\nsystem\n"), opcode + "INST", True),
+        "OBJ": Trick(lambda m: program(b"(", name("collections", "OrderedDict"), b"o"), opcode + "OBJ"),
+        "OBJ os.system": Trick(lambda m: program(b"(", SYSTEM, text(touch(m)), b"o"), r"os\.system", True),
+        "NEWOBJ": Trick(lambda m: program(name("collections", "OrderedDict"), b")\x81"), opcode + "NEWOBJ,"),
+        "NEWOBJ_EX": Trick(lambda m: program(name("collections", "OrderedDict"), b")}\x92"), opcode + "NEWOBJ_EX"),
+        "EXT1": Trick(
+            lambda m: program(
+                call(name("copyreg", "add_extension"), "os", "system", 240), b"0\x82\xf0", push((touch(m),)), b"R"
+            ),
+            "copyreg.add_extension",
+            True,
+        ),
+        "EXT1 alone": Trick(lambda m: program(b"\x82\xf0"), opcode + "EXT1"),
+        "EXT2 alone": Trick(lambda m: program(b"\x83\xf0\0"), opcode + "EXT2"),
+        "EXT4 alone": Trick(lambda m: program(b"\x84\xf0\0\0\0"), opcode + "EXT4"),
+        "PERSID": Trick(lambda m: program(b"Px\n"), opcode + "PERSID"),
+        "BINPERSID": Trick(lambda m: program(text("x"), b"Q"), "persistent id"),
+        "protocol 0 text": Trick(lambda m: b"cos\nsystem\n(V" + touch(m).encode() + b"\ntR.", r"os\.system", True),
+        "UNICODE": Trick(lambda m: b"Vx\n.", opcode + "UNICODE"),
+        "STRING": Trick(lambda m: b"S'x'\n.", opcode + "STRING"),
+        "DICT": Trick(lambda m: b"(d.", opcode + "DICT"),
+        "sets": Trick(lambda m: program(b"\x8f"), opcode + "EMPTY_SET"),
+        "NEXT_BUFFER": Trick(lambda m: program(b"\x97"), opcode + "NEXT_BUFFER"),
+        "no opcode": Trick(lambda m: program(b"\xfe"), opcode + r"b'\\xfe'"),
+        "protocol 6": Trick(lambda m: b"\x80\x06}.", "pickle protocol 6"),
+        "FRAME of nothing": Trick(lambda m: program(b"\x95" + bytes(8), call(SYSTEM, touch(m))), r"os\.system", True),
+        "FRAME of everything": Trick(
+            lambda m: program(b"\x95" + b"\xff" * 8, call(SYSTEM, touch(m))), r"cut off at byte \d+"
+        ),
+        "REDUCE of a text": Trick(lambda m: program(text("os"), b")R"), "a call of something that is no function"),
+        "REDUCE of a dict": Trick(lambda m: program(b"})R"), "a call of something that is no function"),
+        "REDUCE with a list": Trick(
+            lambda m: program(name("collections", "OrderedDict"), b"]R"), "a call of something"
+        ),
+        "REDUCE with wrong arguments": Trick(
+            lambda m: program(name("collections", "OrderedDict"), b"N\x85R"), "OrderedDict with contents"
+        ),
+        "a function as the root": Trick(lambda m: program(name("collections", "OrderedDict")), "holds a Global"),
+        "BUILD of a list": Trick(lambda m: program(b"]}b"), "a state"),
+        "BUILD of a function": Trick(lambda m: program(name("collections", "OrderedDict"), b"}b"), "a state"),
+    }
+
+
+def _look_alikes() -> dict[str, Trick]:
+    pairs = [
+        ("Collections", "OrderedDict"),
+        ("collections", "ordereddict"),
+        ("collections ", "OrderedDict"),
+        (" collections", "OrderedDict"),
+        ("collections", " OrderedDict"),
+        ("collections", "OrderedDict "),
+        ("collections\t", "OrderedDict"),
+        ("collections", "OrderedDict\r"),
+        ("collections", "OrderedDict\0"),
+        ("collections OrderedDict", ""),
+        ("", "collections OrderedDict"),
+        ("collections", "Ordered\u200bDict"),
+        ("cоllections", "OrderedDict"),  # the first o is Cyrillic
+        ("ｃollections", "OrderedDict"),
+        ("collections\u00a0", "OrderedDict"),
+        ("collections", "OrderedDict\u0301"),
+        ("torch.", "FloatStorage"),
+        ("torch..cuda", "FloatStorage"),
+        ("torch", "\x1b[2Jevil"),
+        ("numpy.core", "multiarray._reconstruct"),
+        ("x" * 1000, "y" * 1000),
+    ]
+    return {f"look-alike {number}": _fixed(REFUSED_NAME, call(stacked(*pair))) for number, pair in enumerate(pairs)}
+
+
+def _fixed(says: str, *parts: bytes) -> Trick:
+    """A pickle without a payload."""
+    return Trick(lambda mark: program(*parts), says)
+
+
+def _machine() -> dict[str, Trick]:
+    """Abuse of the machine itself: memo, stack, numbers, lengths."""
+    many = 2_000_000
+    put = b"\x94"
+    odict = name("collections", "OrderedDict") + put
+
+    of = _fixed
+    cut, senseless = r"cut off at byte \d+", r"senseless pickle at byte \d+"
+    return {
+        "LONG_BINPUT": of("memo place 4294967295", b"}r\xff\xff\xff\xff"),
+        "PUT huge": of("memo place 1000000000000000000", b"}p1000000000000000000\n"),
+        "PUT negative": of("memo place -1", b"}p-1\n"),
+        "PUT of nothing": of(senseless, put),
+        "PUT of a mark": of(senseless, b"(", put),
+        "GET unknown": of(senseless, b"h\x07"),
+        "GET text": of(senseless, b"gx\n"),
+        "STOP without a value": of(senseless),
+        "STOP at a mark": of(senseless, b"("),
+        "POP of nothing": of(senseless, b"0"),
+        "DUP of a mark": of(senseless, b"(2"),
+        "TUPLE without a mark": of(senseless, b"t"),
+        "TUPLE2 over a mark": of(senseless, b"N(N\x86"),
+        "APPEND to no list": of(senseless, b"}Na"),
+        "APPENDS at a mark": of(senseless, b"((Ne"),
+        "SETITEM of no dict": of(senseless, b"]NNs"),
+        "SETITEMS odd": of(senseless, b"}(", text("a"), b"u"),
+        "marks": of(FLOOD, b"(" * many),
+        "lists": of(FLOOD, b"]" * many),
+        "dicts": of(FLOOD, b"}" * many),
+        "memo": of(FLOOD, b"}", put * many),
+        "byte strings": of(FLOOD, b"C\0" * many),
+        "floats": of(FLOOD, (b"G" + bytes(7) + b"\1") * many),
+        "texts": of(FLOOD, text("ab" * 2000) * 5000),
+        "names": of(FLOOD, name("collections", "OrderedDict") * many),
+        "calls": of(FLOOD, odict, b"h\0)R" * many),
+        "deep tuples": of(FLOOD, b")" + b"\x85" * many),
+        "deep lists": of("holds a list", b"]" * 100_000 + b"a" * 99_999),
+        "deep dicts": of("", b"}" + (text("a") + b"}") * 50_000 + b"s" * 50_000),
+        "an endless tuple as arguments": of("a call with 100000 arguments", odict, b"(" + b"N" * 100_000 + b"tR"),
+        "LONG4": of("an integer of 2147483647 bytes", b"\x8b\xff\xff\xff\x7f"),
+        "LONG4 negative": of(cut, b"\x8b\xff\xff\xff\xff"),
+        "LONG1": of("an integer of 255 bytes", b"\x8a\xff" + b"\xff" * 255),
+        "LONG": of("a line of more than 48 bytes", b"L" + b"9" * 100_000 + b"L\n"),
+        "INT": of("a line of more than 48 bytes", b"I" + b"9" * 5_000 + b"\n"),
+        "INT with a bar": of(senseless, b"I1_0\n"),
+        "INT of other digits": of(senseless, "I٣\n".encode()),
+        "FLOAT": of(senseless, b"Fx\n"),
+        "BINBYTES8 2**63": of(cut, b"\x8e" + struct.pack("<Q", 1 << 63)),
+        "BINBYTES8 all": of(cut, b"\x8e" + b"\xff" * 8),
+        "BYTEARRAY8": of(cut, b"\x96" + struct.pack("<Q", 1 << 62)),
+        "BINBYTES": of(cut, b"B\xff\xff\xff\xff"),
+        "BINUNICODE8": of(cut, b"\x8d" + struct.pack("<Q", 1 << 63)),
+        "BINUNICODE": of(cut, b"X\xff\xff\xff\xff"),
+        "BINSTRING negative": of(cut, b"T\xff\xff\xff\xff"),
+        "text that is none": of(senseless, b"\x8c\x02\xff\xfe"),
+        "half a surrogate": of(senseless, text("\ud800")),
+        "GLOBAL without an end": of("a line of more than 1024", b"c" + b"a" * 5000),
+        "GLOBAL not UTF-8": of(senseless, b"c\xff\xfe\nx\n"),
+        "STACK_GLOBAL of a dict": of("a name that is no text", b"}}\x93"),
+        "STACK_GLOBAL of a long text": of("a name that is no text", text("collections"), text("O" * 5000), b"\x93"),
+        "STACK_GLOBAL of laughs": of("a name that is no text", laughs("tuples"), text("x"), b"\x93"),
+        **{f"key {k}": of("a dict key", b"}", v, b"Ns") for k, v in _keys().items()},
+        **{
+            f"laughs of {k} as {w}": of("", *parts)
+            for k in ("tuples", "lists", "dicts")
+            for w, parts in _uses(laughs(k))
+        },
+    }
+
+
+def _keys() -> dict[str, bytes]:
+    return {
+        "list": b"]",
+        "dict": b"}",
+        "tuple": b")",
+        "a list in itself": b"]\x94h\0a",
+        "laughs": laughs("tuples"),
+        "bytes": b"C\1x",
+        "None": b"N",
+        "bool": b"\x88",
+        "nan": push(float("nan")),
+        "large": integer((1 << 61) - 1),
+        "function": name("collections", "OrderedDict"),
+    }
+
+
+def _uses(bomb: bytes) -> list[tuple[str, tuple[bytes, ...]]]:
+    return [
+        ("the root", (bomb,)),
+        ("a value", (b"}", text("w"), bomb, b"s")),
+        ("an argument", (name("collections", "OrderedDict"), bomb, b"\x85R")),
+        ("a persistent id", (bomb, b"Q")),
+        ("a state", (b"}", bomb, b"b")),
+        ("a function", (bomb, b")R")),
+        ("the target of a state", (bomb, b"}b")),
+        ("a pair", (b"}", text("w"), text("w"), bomb, b"\x86s")),
+    ]
+
+
+def _evil_at(protocol: int) -> Trick:
+    return Trick(lambda mark: pickle.dumps({"w": _Evil(mark)}, protocol), "(posix|nt).system|opcode", live=True)
+
+
+def pickles() -> dict[str, Trick]:
+    dumped = {f"__reduce__ in protocol {protocol}": _evil_at(protocol) for protocol in range(6)}
+    return {**dumped, **_callables(), **_chains(), **_look_alikes(), **_machine()}
+
+
+# -- .pdparams -------------------------------------------------------------------------------------------------
+
+NDARRAY = name("numpy", "ndarray")
+RECONSTRUCT = name("numpy.core.multiarray", "_reconstruct")
+FROM_BUFFER = name("numpy.core.numeric", "_frombuffer")
+
+
+def dtype(letters: object = "f4", state: object = (3, "<", None, None, None, -1, -1, 0)) -> bytes:
+    return call(name("numpy", "dtype"), letters, False, True) + push(state) + b"b"
+
+
+def array(shape: object = (2,), kind: bytes | None = None, data: bytes | None = None, **other: Any) -> bytes:
+    start = other.get("start", call(RECONSTRUCT, NDARRAY, (0,), b"C\1b"))
+    last = raw_bytes(bytes(8)) if data is None else data
+    state = (other.get("version", 1), shape, kind or dtype(), other.get("fortran", False), last)
+    return bytes(start + push(state) + b"b")
+
+
+def arrays() -> dict[str, tuple[bytes, str]]:
+    """Values of a .pdparams, each instead of an array, and what the refusal must say."""
+    fields = call(name("numpy", "dtype"), "f4", False, True) + b"(" + push(3) + text("|") + b"N" + push(("a",)) + b"}"
+    bad: dict[str, tuple[bytes, str]] = {
+        "object array": (array(kind=dtype("O", (3, "|", None, None, None, -1, -1, 63))), "the dtype 'O'"),
+        "object array O8": (array(kind=dtype("O8"), data=push([1, 2])), "the dtype 'O8'"),
+        "void": (array(kind=dtype("V100000000")), "the dtype 'V100000000'"),
+        "text array": (array(kind=dtype("U9")), "the dtype 'U9'"),
+        "complex": (array(kind=dtype("c8"), shape=(1,)), "the dtype 'c8', which is not supported"),
+        "dtype of laughs": (array(kind=call(name("numpy", "dtype"), laughs("tuples"), False, True)), "is a tuple"),
+        "dtype with flags of laughs": (
+            array(kind=call(name("numpy", "dtype"), "f4", laughs("lists"), True)),
+            "made of more than its code",
+        ),
+        "dtype of a list": (array(kind=call(name("numpy", "dtype"), [("a", "O")], False, True)), "is a list"),
+        "big-endian": (array(kind=dtype(state=(3, ">", None, None, None, -1, -1, 0))), "big-endian"),
+        "dtype with fields": (array(kind=fields + push((-1, -1, 0))[1:-1] + b"tb"), "made of others"),
+        "dtype with a subtype": (
+            array(kind=dtype(state=(3, "<", (name("numpy", "ndarray"), (2,)), None, None, -1, -1, 0))),
+            "made of others",
+        ),
+        "dtype with metadata": (array(kind=dtype(state=(4, "<", None, None, None, -1, -1, 0, b"}"))), "made of others"),
+        "dtype with a state of laughs": (
+            array(kind=call(name("numpy", "dtype"), "f4", False, True) + laughs("lists") + b"b"),
+            "made of others",
+        ),
+        "negative size": (array(shape=(-2,)), "negative or absurd size"),
+        "two negative sizes": (array(shape=(-2, -1)), "negative or absurd size"),
+        "bool size": (array(shape=(2, True)), "negative or absurd size"),
+        "float size": (array(shape=(2.0,)), "negative or absurd size"),
+        "text size": (array(shape=("2",)), "negative or absurd size"),
+        "huge size": (array(shape=(1 << 62, 4)), "negative or absurd size"),
+        "product that overflows": (array(shape=(1 << 32, 1 << 32, 0, 2)), "shape needs"),
+        "too few bytes": (array(shape=(3,)), "of 8 bytes whose shape needs 12"),
+        "too many bytes": (array(shape=(1,)), "of 8 bytes whose shape needs 4"),
+        "a list for a shape": (array(shape=[2]), "shape is no tuple"),
+        "a shape of 33": (array(shape=(1,) * 33), "far too long"),
+        "a shape of 100000": (array(shape=b"(" + b"K\1" * 100_000 + b"t"), "far too long"),
+        "a shape of laughs": (array(shape=laughs("tuples")), "negative or absurd size|shape"),
+        "text for bytes": (array(data=text("abcdefgh")), "do not lie whole"),
+        "a list for bytes": (array(data=push([1, 2])), "do not lie whole"),
+        "version 2": (array(version=2), "a state that is none"),
+        "fortran 2": (array(fortran=2), "a state that is none"),
+        "no dtype": (array(kind=text("f4")), "without a dtype"),
+        "never filled": (call(RECONSTRUCT, NDARRAY, (0,), b"C\1b"), "no array that lies whole"),
+        "a million elements to start": (
+            array(start=call(RECONSTRUCT, NDARRAY, (10**12,), b"C\1b")),
+            "does not start empty",
+        ),
+        "an object to start": (
+            array(start=call(RECONSTRUCT, name("numpy", "dtype"), (0,), b"C\1b")),
+            "class that is not numpy's",
+        ),
+        "a state for a text": (text("x") + b"}b", "a state that is none of an array"),
+        "a state for a dict": (b"}}b", "a state that is none of an array"),
+        "a state for an OrderedDict": (call(name("collections", "OrderedDict")) + b"}b", "a state that is none"),
+        "slots": (
+            call(name("collections", "OrderedDict")) + push((None, b"}" + text("items") + b"Ns")) + b"b",
+            "a state that is none",
+        ),
+        "a buffer in no order": (
+            call(FROM_BUFFER, b"\x96" + struct.pack("<Q", 8) + bytes(8), dtype(), (2,), "K"),
+            "order",
+        ),
+        "a buffer of a text": (call(FROM_BUFFER, "x" * 8, dtype(), (2,), "C"), "do not lie whole"),
+        "a buffer that is short": (
+            call(FROM_BUFFER, b"\x96" + struct.pack("<Q", 4) + bytes(4), dtype(), (2,), "C"),
+            "shape needs",
+        ),
+        "another codec": (call(name("_codecs", "encode"), "x", "rot13"), "makes no bytes"),
+        "encoding of laughs": (call(name("_codecs", "encode"), laughs("tuples"), "latin1"), "makes no bytes"),
+        "tuple of a text": (call(name("builtins", "tuple"), "abc"), "a tuple of something else"),
+        "a name that is a number": (push((1, array())), "is a tuple, and no array"),
+        "a text": (text("x"), "'w' is a str, and no array"),
+        "a list of arrays": (b"](" + array() + b"e", "'w' is a list, and no array"),
+        "a class": (NDARRAY, "'w' is a Marker, and no array"),
+        "a scalar": (call(name("numpy.core.multiarray", "scalar"), dtype(), raw_bytes(bytes(4))), "multiarray.scalar"),
+    }
+    return bad
+
+
+def pdparams() -> dict[str, tuple[bytes, str]]:
+    """Whole .pdparams files."""
+    files = {
+        f"array: {title}": (program(b"}", text("w"), value, b"s"), says) for title, (value, says) in arrays().items()
+    }
+    table = text("StructuredToParameterName@@")
+    return {
+        **files,
+        "name table of laughs": (program(b"}", table, laughs("lists"), b"s"), "is no dict of texts"),
+        "name table of functions": (program(b"}", table, b"}", text("a"), NDARRAY, b"ss"), "is no dict of texts"),
+        "no arrays": (program(b"}"), "holds no arrays"),
+        "empty": (b"", "cut off at byte 0"),
+        "a web page": (b"<!DOCTYPE html><html></html>", "opcode"),
+        "a zip": (b"PK\3\4" + bytes(40), "opcode|senseless"),
+        "number for a name": (program(b"}", integer(5), array(), b"s"), "the key 5 of type int"),
+    }
+
+
+# -- zip files -------------------------------------------------------------------------------------------------
+
+
+def storage(key: object = "0", count: object = 4, kind: str = "FloatStorage") -> bytes:
+    return push(("storage", name("torch", kind), key, "cpu", count)) + b"Q"
+
+
+def tensor(store: bytes | None = None, offset: object = 0, shape: object = (4,), strides: object = (1,)) -> bytes:
+    hooks = call(name("collections", "OrderedDict"))
+    arguments = (storage() if store is None else store, offset, shape, strides, False, hooks)
+    return call(name("torch._utils", "_rebuild_tensor_v2"), *arguments)
+
+
+def state(*values: bytes) -> bytes:
+    items = b"".join(text(f"w{i}") + value for i, value in enumerate(values))
+    return program(b"}(", items, b"u")
+
+
+def torch_zip(data: bytes | None = None, records: dict[str, bytes] | None = None) -> bytes:
+    """What torch.save writes, by hand."""
+    content = {"archive/data.pkl": state(tensor()) if data is None else data, "archive/data/0": bytes(16)}
+    return stored({**content, "archive/version": b"3\n", **(records or {})})
+
+
+def stored(records: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
+    stream = BytesIO()
+    with zipfile.ZipFile(stream, "w", method) as archive:
+        for title, content in records.items():
+            archive.writestr(zipfile.ZipInfo(title), content, method)
+    return stream.getvalue()
+
+
+def tensors() -> dict[str, tuple[bytes, str]]:
+    """Values of a torch state dict, and what the refusal must say."""
+    past = "reaches past its storage"
+    shape = "no tuple of up to 32 integers"
+    absurd = "negative or absurd"
+    bad: dict[str, tuple[bytes, str]] = {
+        "shape past the storage": (tensor(shape=(5,)), past),
+        "offset past the storage": (tensor(offset=1), past),
+        "strides past the storage": (tensor(strides=(2,)), past),
+        "storage past its record": (tensor(storage(count=5)), "'0' of 5 elements, whose record has 16 bytes"),
+        "storage shorter than its record": (tensor(storage(count=1)), past),
+        "wide storage past its record": (tensor(storage(kind="DoubleStorage")), "'0' of 4 elements"),
+        "huge storage": (tensor(storage(count=1 << 62)), "elements, whose record has 16 bytes"),
+        "negative storage": (tensor(storage(count=-1)), "of -1 elements"),
+        "bool storage": (tensor(storage(count=True)), "a persistent id that is no storage"),
+        "float storage": (tensor(storage(count=4.0)), "a persistent id that is no storage"),
+        "missing storage": (tensor(storage(key="9")), "the storage '9', which is not in the file"),
+        "storage by number": (tensor(storage(key=0)), "a persistent id that is no storage"),
+        "storage elsewhere": (tensor(storage(key="../../../etc/passwd")), "which is not in the file"),
+        "storage that is the pickle": (tensor(storage(key="../data.pkl", kind="ByteStorage")), "not in the file"),
+        "storage with a long name": (tensor(storage(key="x" * 4000)), "which is not in the file"),
+        "storage of laughs": (push(("storage", laughs("tuples"), "0", "cpu", 4)) + b"Q", "no storage"),
+        "storage key of laughs": (
+            push(("storage", name("torch", "FloatStorage"), laughs("lists"), "cpu", 4)) + b"Q",
+            "no storage",
+        ),
+        "module for a storage": (push(("module", name("torch", "FloatStorage"), "0", "cpu", 4)) + b"Q", "no storage"),
+        "text for a class": (push(("storage", "FloatStorage", "0", "cpu", 4)) + b"Q", "no storage"),
+        "negative size": (tensor(shape=(-4,)), absurd),
+        "negative stride": (tensor(strides=(-1,)), absurd),
+        "negative offset": (tensor(offset=-1), absurd),
+        "two negative sizes": (tensor(shape=(-2, -2), strides=(2, 1)), absurd),
+        "bool size": (tensor(shape=(True,)), shape),
+        "float size": (tensor(shape=(4.0,)), shape),
+        "text size": (tensor(shape=("4",)), shape),
+        "list of sizes": (tensor(shape=[4]), shape),
+        "bool stride": (tensor(strides=(True,)), shape),
+        "bool offset": (tensor(offset=False), "an offset that is an integer"),
+        "float offset": (tensor(offset=0.0), "an offset that is an integer"),
+        "no storage": (tensor(b"N"), "a tensor without a storage"),
+        "sizes of laughs": (tensor(shape=laughs("tuples")), shape),
+        "strides of laughs": (tensor(strides=laughs("dicts")), shape),
+        "offset of laughs": (tensor(offset=laughs("tuples")), "an offset that is an integer"),
+        "size of 2**100": (tensor(shape=(1 << 100,), strides=(0,)), absurd),
+        "product that overflows": (tensor(shape=(1 << 50,) * 4, strides=(0,) * 4), "the absurd shape"),
+        "empty but huge": (tensor(shape=(0, 1 << 50, 1 << 50), strides=(0, 0, 0)), "the absurd shape"),
+        "expanded": (tensor(shape=(1 << 40,), strides=(0,)), "claims 4398046511104 bytes of a far smaller storage"),
+        "expanded with a real last one": (tensor(shape=(1 << 40, 4), strides=(0, 1)), "far smaller storage"),
+        "33 dimensions": (tensor(shape=(1,) * 33, strides=(1,) * 33), shape),
+        "a million dimensions": (tensor(shape=b"(" + b"K\1" * 200_000 + b"t"), shape),
+        "sizes without strides": (tensor(shape=(2, 2)), "has 2 sizes and 1 strides"),
+        "huge stride of a 1": (tensor(shape=(1,), strides=(1 << 62,)), absurd),
+        "parameter of nothing": (
+            call(name("torch._utils", "_rebuild_parameter"), None),
+            "a parameter without a tensor",
+        ),
+        "tensor of nothing": (call(name("torch._utils", "_rebuild_tensor_v2")), "senseless pickle"),
+        "OrderedDict of itself": (call(name("collections", "OrderedDict"), b"]\x94h\0a"), "OrderedDict with contents"),
+        "hooks that run": (
+            call(name("torch._utils", "_rebuild_tensor_v2"), storage(), 0, (4,), (1,), False, SYSTEM),
+            r"os\.system",
+        ),
+        "untyped storage": (
+            tensor(push(("storage", name("torch.storage", "UntypedStorage"), "0", "cpu", 4)) + b"Q"),
+            "UntypedStorage",
+        ),
+        "reduce of a storage class": (
+            call(name("torch", "FloatStorage"), 10**12),
+            "a call of something that is no function",
+        ),
+        "newer tensor": (name("torch._utils", "_rebuild_tensor_v3"), "not supported"),
+        "tensor subclass": (name("torch._tensor", "_rebuild_from_type_v2"), "_rebuild_from_type_v2"),
+    }
+    return bad
+
+
+def zips() -> dict[str, tuple[bytes, str]]:
+    """Whole zip files."""
+    good = torch_zip()
+    end = good.rindex(b"PK\5\6")
+    first, central = good.index(b"PK\1\2"), good.rindex(b"PK\1\2")
+    large = {"archive/data.pkl": state(tensor()), "archive/data/0": bytes(50 << 20)}
+    doubled = torch_zip(records={"archive/data/1": bytes(16)}).replace(b"archive/data/1", b"archive/data/0")
+
+    def patched(at: int, layout: str, *values: int | bytes) -> bytes:
+        data = bytearray(good)
+        struct.pack_into(layout, data, at, *values)
+        return bytes(data)
+
+    def named(title: str) -> bytes:
+        return torch_zip(records={title: b"x"})
+
+    zip64 = struct.pack("<4sQHHLLQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, 3, 3, end - first, first)
+    locator = struct.pack("<4sLQL", b"PK\6\7", 0, end, 1)
+    lie64 = struct.pack("<4sQHHLLQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, 1 << 60, 1 << 60, end - first, first)
+    whole = "compressed or encrypted"
+    only = "only a part of one"
+    return {
+        **{f"tensor: {k}": (torch_zip(state(value)), says) for k, (value, says) in tensors().items()},
+        "deflated": (stored({"archive/data.pkl": state(tensor()), "archive/data/0": bytes(16)}, 8), whole),
+        "zip bomb": (stored(large, 8), whole),
+        "encrypted": (patched(first + 8, "<H", 1), "is not the 'archive/data.pkl' of the directory"),
+        "encrypted in both places": (good[:6] + b"\1" + patched(first + 8, "<H", 1)[7:], whole),
+        "size larger than packed": (patched(first + 24, "<L", 1 << 30), "claims to hold 1073741824"),
+        "sizes in the directory": (
+            patched(first + 20, "<LL", 1 << 30, 1 << 30),
+            "not the 'archive/data.pkl' of the dir",
+        ),
+        "sizes in the record": (patched(18, "<LL", 1 << 30, 1 << 30), "not the 'archive/data.pkl' of the directory"),
+        "method in the record": (patched(8, "<H", 8), "not the 'archive/data.pkl' of the directory"),
+        "name in the record": (patched(30, "<7s", b"ARCHIVE"), "not the 'archive/data.pkl' of the directory"),
+        "record elsewhere": (patched(first + 42, "<L", 10), "there is no record at byte 10"),
+        "record behind the end": (patched(first + 42, "<L", 0x7FFFFFFF), "behind the last one"),
+        "overlapping": (patched(central + 42, "<L", 0), "not the 'archive/version'|overlaps"),
+        "extra that swallows": (patched(28, "<H", 0xFFFF), "reaches past the end of the records"),
+        "duplicate": (doubled, "two records called 'archive/data/0'"),
+        "prefix": (b"PK\3\4" + bytes(96) + good, "does not end at"),
+        "prefix that is counted": (_shift(good, b"MZ" + bytes(98)), "100 bytes before the first record"),
+        "two zips": (good + good, "does not end at"),
+        "bytes behind": (good + b"x", only),
+        "comment": (patched(end + 20, "<H", 3) + b"abc", only),
+        "volumes": (patched(end + 4, "<H", 1), "several volumes"),
+        "directory volume": (patched(first + 34, "<H", 1), "several volumes"),
+        "count too high": (patched(end + 8, "<HH", 4, 4), "shorter than it claims"),
+        "count too low": (patched(end + 8, "<HH", 2, 2), "more than the 2 records"),
+        "directory elsewhere": (patched(end + 16, "<L", 0), "does not end at"),
+        "directory of everything": (patched(end + 12, "<LL", 0xFFFFFFFE, 0), "does not end at"),
+        "zip64 without a field": (patched(first + 42, "<L", 0xFFFFFFFF), "promises a zip64 size and has none"),
+        "zip64 with another count": (good[:end] + lie64 + locator + good[end:], "two directory ends say 3 and"),
+        "zip64 elsewhere": (
+            good[:end] + zip64 + locator[:8] + bytes(8) + locator[16:] + good[end:],
+            "zip64 end of the dir",
+        ),
+        "many records": (_many_records(150_000), "directory claims|two directory ends"),
+        "absolute name": (named("/etc/passwd"), "a record called '/etc/passwd'"),
+        "name that climbs": (named("archive/../../x"), "a record called 'archive/../../x'"),
+        "name with a backslash": (named("archive/..\\x").replace(b"archive/../x", b"archive/..\\x"), "a record called"),
+        "name with a drive": (named("archive/c:x"), "a record called 'archive/c:x'"),
+        "name with a dot": (named("archive/./x"), "a record called"),
+        "empty name": (named(""), "a record called ''"),
+        "two folders": (named("other/data.pkl"), "no single folder"),
+        "a jar": (stored({"META-INF/MANIFEST.MF": b"x"}), "no single folder"),
+        "empty zip": (stored({}), "no single folder"),
+        "no pickle": (stored({"archive/data/0": b""}), "no single folder"),
+        "TorchScript": (torch_zip(records={"archive/code/x.py": b"import os"}), "TorchScript archive"),
+        "TorchScript constants": (torch_zip(records={"archive/constants.pkl": b"."}), "TorchScript archive"),
+        "big-endian": (torch_zip(records={"archive/byteorder": b"big"}), "big-endian"),
+        "empty pickle": (torch_zip(b""), "cut off"),
+        "pickle that reaches into the next record": (torch_zip(b"\x80\x04C\xff."), r"cut off at byte \d+"),
+        "PK and nothing": (b"PK", only),
+        "a web page": (b"<html>", "starts with b'<htm'"),
+        "empty": (b"", "starts with b''"),
+    }
+
+
+def _shift(data: bytes, prefix: bytes) -> bytes:
+    """The zip behind a prefix, with every offset put right, as a self-extracting program has it."""
+    stream = BytesIO()
+    stream.write(prefix.replace(b"MZ", b"PK"))
+    with zipfile.ZipFile(stream, "a") as new, zipfile.ZipFile(BytesIO(data)) as old:
+        for title in old.namelist():
+            new.writestr(title, old.read(title))
+    return stream.getvalue()
+
+
+def _many_records(count: int) -> bytes:
+    entry = struct.pack("<4s4xHH8xLLHHHH6xL", b"PK\1\2", 0, 0, 0, 0, 0, 0, 0, 0, 0)
+    head, size = b"PK\3\4" + bytes(30), len(entry) * count
+    wide = struct.pack("<4sQHHLLQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, count, count, size, len(head))
+    locator = struct.pack("<4sLQL", b"PK\6\7", 0, len(head) + size, 1)
+    return (
+        head
+        + entry * count
+        + wide
+        + locator
+        + struct.pack("<4sHHHHLLH", b"PK\5\6", 0, 0, 65535, 65535, size, len(head), 0)
+    )
+
+
+# -- safetensors -------------------------------------------------------------------------------------------------
+
+
+def safetensors(header: object, data: bytes = bytes(16), length: int | None = None) -> bytes:
+    raw = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(raw) if length is None else length) + raw + data
+
+
+def entry(**change: object) -> dict[str, object]:
+    return {"dtype": "F32", "shape": [4], "data_offsets": [0, 16], **change}
+
+
+def safetensors_files() -> dict[str, tuple[bytes, str]]:
+    wrong = "described wrongly"
+    bytes_ = "other bytes than its shape"
+    json_ = "the header of .* is not JSON"
+    good = json.dumps(entry())
+    return {
+        "empty": (b"", "cut off within its header"),
+        "seven bytes": (bytes(7), "cut off within its header"),
+        "length past the end": (safetensors({"w": entry()}, length=1000), "cut off within its header"),
+        "length of 2**63": (safetensors({"w": entry()}, length=1 << 63), "cut off within its header"),
+        "length of all": (safetensors({"w": entry()}, length=(1 << 64) - 1), "cut off within its header"),
+        "length of nothing": (safetensors({"w": entry()}, length=0), json_),
+        "length too short": (safetensors({"w": entry()}, length=10), json_),
+        "overlap": (safetensors({"a": entry(), "b": entry()}), "a hole or an overlap before tensor 'b'"),
+        "half an overlap": (safetensors({"a": entry(), "b": entry(data_offsets=[8, 24])}, bytes(24)), "an overlap"),
+        "hole": (safetensors({"w": entry(data_offsets=[4, 20])}, bytes(20)), "a hole or an overlap"),
+        "hole at the end": (safetensors({"w": entry()}, bytes(20)), "4 bytes that its header does not describe"),
+        "past the end": (safetensors({"w": entry()}, bytes(12)), "is cut off"),
+        "no tensors but bytes": (safetensors({}), "16 bytes that its header does not describe"),
+        "duplicate": (safetensors(f'{{"w": {good}, "w": {good}}}'.encode()), "twice"),
+        "duplicate within": (
+            safetensors(b'{"w": {"dtype": "F32", "dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}'),
+            "twice",
+        ),
+        "negative begin": (safetensors({"w": entry(data_offsets=[-16, 0])}), wrong),
+        "end before begin": (safetensors({"w": entry(data_offsets=[16, 0])}), bytes_),
+        "offset beyond": (safetensors({"w": entry(data_offsets=[1 << 40, (1 << 40) + 16])}), "a hole or an overlap"),
+        "offset of 2**70": (safetensors({"w": entry(data_offsets=[1 << 70, (1 << 70) + 16])}), wrong),
+        "three offsets": (safetensors({"w": entry(data_offsets=[0, 8, 16])}), wrong),
+        "bool offset": (safetensors({"w": entry(data_offsets=[False, 16])}), wrong),
+        "float offset": (safetensors({"w": entry(data_offsets=[0.0, 16])}), wrong),
+        "text offset": (safetensors({"w": entry(data_offsets=["0", "16"])}), wrong),
+        "negative size": (safetensors({"w": entry(shape=[-4])}), wrong),
+        "two negative sizes": (safetensors({"w": entry(shape=[-2, -2])}), wrong),
+        "bool size": (safetensors({"w": entry(shape=[4, True])}), wrong),
+        "float size": (safetensors({"w": entry(shape=[4.0])}), wrong),
+        "NaN size": (safetensors({"w": entry(shape=[float("nan")])}), wrong),
+        "infinite size": (safetensors({"w": entry(shape=[float("inf")])}), wrong),
+        "product of 2**64": (safetensors({"w": entry(shape=[1 << 32, 1 << 32])}), bytes_),
+        "product that comes round": (safetensors({"w": entry(shape=[(1 << 50), 1 << 14, 4])}), bytes_),
+        "empty but huge": (safetensors({"w": entry(shape=[0, 1 << 50, 1 << 50], data_offsets=[0, 0])}, b""), "absurd"),
+        "size of a thousand digits": (safetensors({"w": entry(shape=[10**1000])}), wrong),
+        "size of 5000 digits": (safetensors(b'{"w": {"shape": [' + b"9" * 5000 + b"]}}"), json_),
+        "33 dimensions": (safetensors({"w": entry(shape=[1] * 33)}), wrong),
+        "100000 dimensions": (safetensors({"w": entry(shape=[1] * 100_000)}), wrong),
+        "shape is an object": (safetensors({"w": entry(shape={})}), wrong),
+        "other dtype": (safetensors({"w": entry(dtype="F8_E4M3")}), "the dtype 'F8_E4M3', which is not supported"),
+        "dtype with control characters": (safetensors({"w": entry(dtype="\x1b[2J")}), r"the dtype '\\x1b\[2J'"),
+        "dtype is a list": (safetensors({"w": entry(dtype=["F32"])}), wrong),
+        "no dtype": (safetensors({"w": {"shape": [4], "data_offsets": [0, 16]}}), wrong),
+        "more than it needs": (safetensors({"w": entry(code="x")}), wrong),
+        "a number for a tensor": (safetensors({"w": 7}), wrong),
+        "null for a tensor": (safetensors({"w": None}), wrong),
+        "long name": (safetensors({"w" * 100_000: 7}), wrong),
+        "name that is no text": (safetensors(b'{"\\ud800": ' + good.encode() + b"}"), "a name that is no text"),
+        "metadata is a list": (safetensors({"__metadata__": [], "w": entry()}), "__metadata__ that is no dict"),
+        "metadata holds a tensor": (safetensors({"__metadata__": {"w": entry()}}), "__metadata__ that is no dict"),
+        "a list": (safetensors([entry()]), "holds a JSON list, not an object"),
+        "a number": (safetensors(b"1"), "holds a JSON int, not an object"),
+        "not UTF-8": (safetensors(b'{"\xff": 1}'), json_),
+        "UTF-16": (safetensors(json.dumps({"w": entry()}).encode("utf-16")), json_),
+        "byte order mark": (safetensors(b"\xef\xbb\xbf" + json.dumps({"w": entry()}).encode()), json_),
+        "deep lists": (safetensors(b"[" * 200_000), "nested too deeply"),
+        "deep objects": (safetensors(b'{"a":' * 50_000), "nested too deeply"),
+        "lists": (safetensors(b'{"a":[' + b"[]," * 3_000_000 + b"[]]}"), "far too large"),
+        "objects": (safetensors(b"{" + b",".join(b'"%d":{}' % i for i in range(250_000)) + b"}"), wrong),
+        "large header": (safetensors(b'{"' + b"a" * (20 << 20) + b'":1}'), r"claims a header of 209715\d+ bytes"),
+        "a pickle": (program(call(SYSTEM, "x")), "cut off within its header"),
+        "a web page": (b"<!DOCTYPE html><html><body>log in</body></html>", "cut off within its header"),
+    }
+
+
+# -- indexes -----------------------------------------------------------------------------------------------------
+
+
+def indexes() -> dict[str, tuple[object, str]]:
+    """Contents of a model.safetensors.index.json."""
+
+    def to(shard: object) -> dict[str, object]:
+        return {"weight_map": {"w": shard}}
+
+    outside = "which is no file beside it"
+    return {
+        "absolute": (to("/etc/passwd"), outside),
+        "climbs": (to("../model.safetensors"), outside),
+        "climbs within": (to("sub/../../model.safetensors"), outside),
+        "only dots": (to(".."), outside),
+        "hidden": (to(".git"), outside),
+        "a folder below": (to("sub/model.safetensors"), outside),
+        "backslash": (to("..\\model.safetensors"), outside),
+        "drive": (to("c:model.safetensors"), outside),
+        "url": (to("http://127.0.0.1/x"), outside),
+        "null byte": (to("model\0.safetensors"), outside),
+        "end of line": (to("model.safetensors\n"), outside),
+        "empty": (to(""), outside),
+        "itself": (to("model.safetensors.index.json"), "no checkpoint of torch"),
+        "config": (to("config.json"), "no checkpoint of torch"),
+        "a folder": (to("folder.safetensors"), "a folder, a pipe or a device"),
+        "a pipe": (to("pipe.safetensors"), "a folder, a pipe or a device"),
+        "a device": (to("zero.safetensors"), "a folder, a pipe or a device"),
+        "a loop of links": (to("loop.safetensors"), "'loop.safetensors' cannot be looked up"),
+        "long name": (to("x" * 10_000), "cannot be looked up"),
+        "long name in Chinese": (to("模" * 200), "cannot be looked up"),
+        "number": (to(7), "points to a int"),
+        "null": (to(None), "points to a NoneType"),
+        "list": (to(["model.safetensors"]), "points to a list"),
+        "nested": (to([[["x"] * 1000] * 1000]), "points to a list|far too large"),
+        "a name that is not there": ({"weight_map": {"v": "model.safetensors"}}, "says that 'v' is in"),
+        "no map": ({"metadata": {}}, "has no weight_map"),
+        "empty map": ({"weight_map": {}}, "has no weight_map"),
+        "map is a list": ({"weight_map": ["w"]}, "has no weight_map"),
+        "map is a text": ({"weight_map": "model.safetensors"}, "has no weight_map"),
+        "a list": ([], "a JSON list"),
+        "deep": (b"[" * 100_000, "nested too deeply"),
+        "no JSON": (b"<html>", "is not JSON"),
+        "not UTF-8": (b"\xff\xff", "is not JSON"),
+        "large": (b" " * (13 << 20), "far too large"),
+        "a million values": (b"[" + b"1," * 1_000_000 + b"1]", "far too large"),
+    }
