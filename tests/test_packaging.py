@@ -93,7 +93,7 @@ def test_nothing_imports_a_plugin_by_name() -> None:
 
 def test_stages_only_look_forward_through_the_api() -> None:
     """No stage imports a later one: each is handed the value of the one before."""
-    order = ["names", "resolve", "download", "conversion", "load", "auto", "cli"]
+    order = ["names", "resolve", "fetching", "conversion", "load", "auto", "cli"]
     for index, stage in enumerate(order):
         later = {f"pphub.{other}" for other in order[index + 1 :]}
         for name, path in modules().items():
@@ -244,3 +244,9 @@ def test_make_help_lists_every_target() -> None:
 def test_json_is_one_document() -> None:
     output = subprocess.check_output([sys.executable, "-m", "pphub", "env", "--json"], text=True)
     assert {"settings", "packages"} == json.loads(output).keys()
+
+
+def test_no_module_is_called_like_a_public_function() -> None:
+    """Importing the module would put it where the function is expected."""
+    for name in pphub.__all__:
+        assert name == "errors" or f"pphub.{name}" not in modules()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import glob
 import json
 import os
 import secrets
 import shutil
+import zlib
 from typing import TYPE_CHECKING
 
 from pphub.errors import PphubError, StorageFailed
@@ -19,6 +22,8 @@ __all__ = [
     "explain_os_errors",
     "fsync_folder",
     "link_or_copy",
+    "move",
+    "remove_leftovers",
     "temporary_beside",
     "write_bytes",
     "write_json",
@@ -39,7 +44,21 @@ def explain_os_errors(what: str, where: Path) -> Iterator[None]:
 
 def temporary_beside(path: Path) -> Path:
     """A fresh name in the folder of ``path``, so that a rename onto it never crosses file systems."""
-    return path.with_name(f".{path.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    return path.with_name(f"{_temporary_prefix(path)}{os.getpid()}-{secrets.token_hex(4)}.tmp")
+
+
+def _temporary_prefix(path: Path) -> str:
+    # Only the start of the name, which may be as long as the file system allows already; the sum tells them apart.
+    return f".{path.name[:20]}-{zlib.crc32(os.fsencode(path.name)):08x}."
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed processes left of :func:`temporary_beside`; hold the lock of ``path``."""
+    for left in path.parent.glob(f"{glob.escape(_temporary_prefix(path))}*.tmp"):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -59,9 +78,34 @@ def write_bytes(path: Path, data: bytes) -> None:
         fsync_folder(path.parent)
 
 
+def move(source: Path, target: Path) -> None:
+    """Rename a file, which must have been synced, atomically and durably; parents are made.
+
+    Should the target be on another disk, it is copied there first.
+    """
+    with explain_os_errors(f"move {source.name}", target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            source.replace(target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            temporary = temporary_beside(target)
+            try:
+                _copy(source, temporary)
+                temporary.chmod(source.stat().st_mode)
+                temporary.replace(target)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+            source.unlink()
+        fsync_folder(target.parent)
+
+
 def write_json(path: Path, value: Mapping[str, object]) -> None:
     """Write a JSON document for people and programs: UTF-8, indented, one newline at the end."""
-    write_bytes(path, (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode())
+    # Half a character, as in a name from a careless hub, is written as the escape that JSON has for it.
+    write_bytes(path, (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode("utf-8", "backslashreplace"))
 
 
 def fsync_folder(folder: Path) -> None:
@@ -93,9 +137,17 @@ def link_or_copy(target: Path, link: Path) -> None:
 
 def _link(target: Path, link: Path) -> None:
     with contextlib.suppress(OSError, NotImplementedError):
-        link.symlink_to(os.path.relpath(target, link.parent))
+        # From real place to real place: a part of the home may itself be a link to another disk.
+        link.symlink_to(os.path.relpath(target.resolve(), link.parent.resolve()))
         return
     with contextlib.suppress(OSError, NotImplementedError):
         link.hardlink_to(target)
         return
-    shutil.copyfile(target, link)
+    _copy(target, link)
+
+
+def _copy(source: Path, target: Path) -> None:
+    with source.open("rb") as original, target.open("wb") as copy:
+        shutil.copyfileobj(original, copy, 1 << 20)
+        copy.flush()
+        os.fsync(copy.fileno())  # the record that speaks of it will be durable, so must it be

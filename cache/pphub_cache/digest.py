@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Final
 
+from pphub.errors import Corrupt
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -31,8 +33,8 @@ class Hasher:
         self._git = None
         if promised is not None and promised.algorithm == "git-sha1":
             if size is None:
-                msg = "a git object id can only be checked when the size is known"
-                raise ValueError(msg)
+                msg = "the source lists a git object id without a size, and it can only be checked with one"
+                raise Corrupt(msg, hint="tell the makers of the source; see `hub sources`")
             self._git = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
 
     def update(self, data: bytes | memoryview) -> None:

@@ -4,15 +4,18 @@
 
     models/<name>/…                              what PaddleNLP itself reads
     hub/blobs/sha256/ab/abcd…                    verified contents, immutable, stored once
-    hub/partial/<key>                            a download that is under way, or was cut off
+    hub/partial/<key>.<process>                  a download that is under way, or was cut off
     hub/snapshots/<source>/<repo>/<commit>/…     links to blobs, and snapshot.json
     hub/refs/<source>/<repo>/@<revision>         the commit a revision stood for when it was last asked
     hub/converted/<key>/…                        conversions; the key hashes inputs, rules and options
     hub/locks/…                                  never deleted
+
+A part of a path that would be too long for a file system is cut and ends with a hash of the whole.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
@@ -25,6 +28,8 @@ __all__ = ["DEFAULT_REVISION", "SNAPSHOT_FILE", "Layout"]
 SNAPSHOT_FILE: Final = "snapshot.json"
 DEFAULT_REVISION: Final = "HEAD"
 """The ref that stands for "no revision was asked for"; git gives the default branch this name."""
+
+_MAX_NAME: Final = 200  # file systems allow 255 bytes; suffixes and temporary names need a few
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,7 @@ class Layout:
         return self.hub / "blobs" / "sha256" / sha256[:2] / sha256
 
     def partial(self, key: str) -> Path:
-        """Where the content with this key is collected before it is verified."""
+        """Where a content is collected before it is verified."""
         return self.hub / "partial" / key
 
     def snapshot(self, source: str, repo: str, commit: str) -> Path:
@@ -68,7 +73,7 @@ class Layout:
 
         The ``@`` keeps the revision ``b`` of a repository ``a`` apart from the repository ``a/b``.
         """
-        return self.hub / "refs" / source / repo / f"@{quote(revision or DEFAULT_REVISION, safe='')}"
+        return self.hub / "refs" / source / repo / f"@{_file_name(revision or DEFAULT_REVISION)}"
 
     def converted(self, key: str) -> Path:
         """The folder of one conversion."""
@@ -76,4 +81,12 @@ class Layout:
 
     def lock(self, kind: str, key: str) -> Path:
         """The lock file of one entry, such as ``("blob", sha256)``."""
-        return self.hub / "locks" / kind / f"{quote(key, safe='')}.lock"
+        return self.hub / "locks" / kind / f"{_file_name(key)}.lock"
+
+
+def _file_name(text: str) -> str:
+    """The text as one file name; a Chinese character takes nine when it is quoted."""
+    name = quote(text, safe="")
+    if len(name) <= _MAX_NAME:
+        return name
+    return f"{name[: _MAX_NAME - 33]}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"

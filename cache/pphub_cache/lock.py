@@ -1,7 +1,8 @@
 """One writer per entry.
 
-Lock files are never deleted: deleting one lets two processes hold "the" lock on different inodes. Nothing is
-wrong without the lock either, since every write is a rename of a verified file; the lock saves double work.
+Lock files are never deleted: deleting one lets two processes hold "the" lock on different inodes. Where locks do
+not work nothing wrong is stored either, since every write is a rename of a verified file that one process wrote;
+at worst one of two processes fails and has to be started again. The lock saves double work.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import os
 import socket
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from filelock import FileLock, Timeout
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["entry_lock", "read_owner"]
 
+_MOMENT: Final = 0.2  # seconds
+
 
 @contextlib.contextmanager
 def entry_lock(path: Path, *, on_wait: Callable[[str], None] = lambda _owner: None) -> Iterator[None]:
@@ -30,7 +33,7 @@ def entry_lock(path: Path, *, on_wait: Callable[[str], None] = lambda _owner: No
 
     Args:
         path: the lock file; its folder is made, and it stays when the lock is released.
-        on_wait: called once, with a description of the owner, when the lock is held by another.
+        on_wait: called once, with a description of the owner, when another holds the lock for more than a moment.
 
     Raises:
         StorageFailed: the lock file cannot be made.
@@ -39,7 +42,8 @@ def entry_lock(path: Path, *, on_wait: Callable[[str], None] = lambda _owner: No
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(str(path))
         try:
-            lock.acquire(timeout=0)
+            # A moment, in which an owner that has only just got it can write down who it is.
+            lock.acquire(timeout=_MOMENT, poll_interval=0.05)
         except Timeout:
             on_wait(read_owner(path))
             lock.acquire(poll_interval=0.05)

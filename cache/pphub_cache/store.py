@@ -6,21 +6,26 @@ written after the files it speaks of, so whatever a kill leaves behind, a record
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import re
+import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from pphub.names import COMMIT
-from pphub_cache.atomic import explain_os_errors, fsync_folder, link_or_copy, write_bytes, write_json
+from pphub_cache.atomic import explain_os_errors, link_or_copy, move, write_bytes, write_json
 from pphub_cache.layout import SNAPSHOT_FILE, Layout
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 __all__ = ["CachedFile", "Snapshot", "Store"]
 
-_FORMAT = 1
+_FORMAT: Final = 1
+_COMMIT: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")  # as pphub.source.Listing demands
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,34 +91,54 @@ class Store:
             commit = self.layout.ref(source, repo, revision).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError):
             return None
-        return self.read(source, repo, commit) if commit and "/" not in commit else None
+        return self.read(source, repo, commit) if _COMMIT.fullmatch(commit) else None
 
     def read(self, source: str, repo: str, commit: str) -> Snapshot | None:
         """The snapshot of a commit, or None when there is none or its record is not readable."""
         folder = self.layout.snapshot(source, repo, commit)
         try:
             record = json.loads((folder / SNAPSHOT_FILE).read_bytes())
-            if record["format"] != _FORMAT:
+            # A record that was copied here from another place is none of this snapshot.
+            if [record[key] for key in ("format", "source", "repo", "commit")] != [_FORMAT, source, repo, commit]:
                 return None
-            files = {
-                path: CachedFile(path, entry["size"], entry.get("sha256"), entry.get("verified"), entry["stored"])
-                for path, entry in record["files"].items()
-            }
-            return Snapshot(folder, record["source"], record["repo"], record["revision"], record["commit"], files)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            files = {path: _cached_file(path, entry) for path, entry in record["files"].items()}
+            return Snapshot(folder, source, repo, str(record["revision"]), commit, files)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
+
+    def holds(self, sha256: str, size: int | None) -> bool:
+        """Whether the blob is there with the size it should have; anything else is fetched anew."""
+        blob = self.layout.blob(sha256)
+        with explain_os_errors("look for a blob", blob.parent):
+            return blob.is_file() and blob.stat().st_size == size
+
+    @contextlib.contextmanager
+    def incoming(self, key: str) -> Iterator[Path]:
+        """Where to collect a content before :meth:`keep_blob` takes it; gone at the end if that did not.
+
+        The name is this process's own, so that where locks do not work, as on some network file systems, two
+        processes do not write into one file. What a killed process left behind is removed; hold the lock.
+        """
+        partial = self.layout.partial(f"{key}.{os.getpid()}-{secrets.token_hex(4)}")
+        with explain_os_errors("prepare a download", partial.parent):
+            partial.parent.mkdir(parents=True, exist_ok=True)
+            for left in partial.parent.glob(f"{key}.*"):
+                left.unlink(missing_ok=True)
+        try:
+            yield partial
+        finally:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
 
     def keep_blob(self, partial: Path, sha256: str) -> Path:
         """Move a verified partial file among the blobs; if the blob is there already it stays."""
         blob = self.layout.blob(sha256)
         with explain_os_errors("store a download", blob.parent):
-            blob.parent.mkdir(parents=True, exist_ok=True)
             if blob.is_file() and blob.stat().st_size == partial.stat().st_size:
                 partial.unlink()
                 return blob
             partial.chmod(0o444)  # nobody should write through a link into the store
-            partial.replace(blob)
-            fsync_folder(blob.parent)
+            move(partial, blob)
         return blob
 
     def link(self, snapshot: Path, path: str, blob: Path) -> None:
@@ -143,6 +168,15 @@ class Store:
     def point(self, source: str, repo: str, revision: str | None, commit: str) -> None:
         """Remember which commit a revision stands for."""
         ref = self.layout.ref(source, repo, revision)
-        if ref.is_file() and ref.read_text(encoding="utf-8", errors="replace").strip() == commit:
-            return
+        with contextlib.suppress(OSError):
+            if ref.read_bytes().strip() == commit.encode():
+                return
         write_bytes(ref, f"{commit}\n".encode())
+
+
+def _cached_file(path: str, entry: dict[str, Any]) -> CachedFile:
+    file = CachedFile(path, entry["size"], entry["sha256"], entry["verified"], entry["stored"])
+    if file.stored and not (type(file.size) is int and isinstance(file.sha256, str)):
+        msg = f"the record says that {path} is stored, but not what it is"
+        raise ValueError(msg)
+    return file

@@ -9,6 +9,7 @@ import contextlib
 import os
 import time
 from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urljoin, urlsplit
@@ -24,14 +25,15 @@ from pphub_cache.digest import CHUNK, Hasher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
+    from io import FileIO
 
     from pphub.source import RemoteFile
 
 __all__ = ["Fetched", "Progress", "SilentProgress", "fetch", "new_session"]
 
 _ATTEMPTS: Final = 3
+_FIRST_DELAY: Final = 0.5  # seconds
 _MAX_REDIRECTS: Final = 10
-_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -87,11 +89,13 @@ def new_session() -> requests.Session:
     # Bytes as stored: a compressed body could not be verified while it streams, nor resumed.
     session.headers["Accept-Encoding"] = "identity"
     # With no auth set, requests would look in ~/.netrc and overwrite the token of the source.
-    session.auth = _no_auth
+    session.auth = _leave
+    # Cookies know no ports: one that the hub sets would be sent to the storage it redirects to.
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
     return session
 
 
-def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+def _leave(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
@@ -102,7 +106,7 @@ def fetch(
     headers: Mapping[str, str],
     progress: Progress,
 ) -> Fetched:
-    """Bring one file to ``target``, replacing what is there, and verify size and hash.
+    """Bring one file to ``target``, which nobody else writes to, and verify size and hash.
 
     Tries again, a bounded number of times, after a failure that may pass and after wrong content.
 
@@ -118,8 +122,8 @@ def fetch(
             fetched = _attempt(file, target, session, headers, progress)
         except _WrongContent as error:
             problem: SourceUnavailable | Corrupt = Corrupt(
-                f"{file.path} from {_shown(file.url)} is not what the hub listed: {error}",
-                hint="try again later, or another source with --source; nothing was kept",
+                f"{file.path} from {_shown(file.url)} is not what the source listed: {error}",
+                hint="nothing was kept: try again later, or another source with --source",
             )
             problem.__cause__ = error
         except SourceUnavailable as error:
@@ -129,7 +133,7 @@ def fetch(
             return fetched
         if attempt == _ATTEMPTS or (isinstance(problem, Corrupt) and attempt == 2):
             raise problem
-        delay = 0.5 * 2 ** (attempt - 1)
+        delay = _FIRST_DELAY * 2 ** (attempt - 1)
         progress.note(f"{problem.message}; trying again in {delay:g} s")
         time.sleep(delay)
     raise AssertionError  # the loop returns or raises
@@ -144,6 +148,7 @@ def _attempt(
 ) -> Fetched:
     hasher = Hasher(file.digest, file.size)
     size = 0
+    start = b""
     with contextlib.closing(_open(file, session, headers)) as blocks:
         with explain_os_errors(f"write {file.path}", target.parent):
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -152,20 +157,32 @@ def _attempt(
             for block in blocks:
                 size += len(block)
                 if file.size is not None and size > file.size:
-                    msg = f"more than the {file.size} bytes listed"
+                    msg = f"more than the {file.size} bytes listed{_suspicion(start or block)}"
                     raise _WrongContent(msg)
                 hasher.update(block)
                 with explain_os_errors(f"write {file.path}", target.parent):
-                    stream.write(block)
+                    _write_all(stream, block)
+                start = start or block[:64]
                 progress.advance(len(block))
             if file.size is not None and size != file.size:
-                msg = f"expected {file.size} bytes, got {size}"
+                msg = f"expected {file.size} bytes, got {size}{_suspicion(start)}"
                 raise _WrongContent(msg)
             if mismatch := hasher.mismatch():
-                raise _WrongContent(mismatch)
+                raise _WrongContent(mismatch + _suspicion(start))
             with explain_os_errors(f"write {file.path}", target.parent):
                 os.fsync(stream.fileno())
     return Fetched(size, hasher.sha256)
+
+
+def _write_all(stream: FileIO, data: bytes) -> None:
+    """A full disk takes a part of the data first, and complains only when it is given the rest."""
+    view = memoryview(data)
+    while view:
+        view = view[stream.write(view) :]
+
+
+def _suspicion(start: bytes) -> str:
+    return "; it looks like a web page, perhaps a login" if start.lstrip()[:5].lower() in {b"<!doc", b"<html"} else ""
 
 
 def _open(file: RemoteFile, session: requests.Session, headers: Mapping[str, str]) -> Generator[bytes, None, None]:
@@ -190,7 +207,8 @@ def _read_http(file: RemoteFile, session: requests.Session, headers: Mapping[str
                 yield block
     except PphubError:
         raise
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        # ValueError: a redirect to something that is no URL.
         msg = f"the connection for {file.path} from {where} failed: {_reason(error)}"
         raise SourceUnavailable(msg, hint="check the network and proxy, or try another source") from error
 
@@ -206,8 +224,8 @@ def _follow(url: str, session: requests.Session, headers: Mapping[str, str]) -> 
             allow_redirects=False,
             timeout=(CONNECT_SECONDS, READ_SECONDS),
         )
-        location = response.headers.get("Location")
-        if response.status_code not in _REDIRECTS or not location:
+        location = session.get_redirect_target(response)
+        if not location:
             return response
         response.close()
         url = urljoin(url, location)
@@ -228,7 +246,8 @@ def _check_status(response: requests.Response, path: str, where: str) -> None:
     if status == 200:
         return
     if status in {401, 403}:
-        msg = f"access to {path} at {where} was refused (HTTP {status})"
+        gated = ": the model is gated" if response.headers.get("X-Error-Code") == "GatedRepo" else ""
+        msg = f"access to {path} at {where} was refused{gated} (HTTP {status})"
         raise AccessDenied(msg, hint="log in, or set the token of this source; gated models must be accepted first")
     if status in {404, 410}:
         msg = f"{path} is listed but not at {where} (HTTP {status})"
@@ -250,6 +269,7 @@ def _reason(error: BaseException) -> str:
         requests.ReadTimeout: lambda: f"no data for {READ_SECONDS:g} s",
         urllib3.exceptions.ReadTimeoutError: lambda: f"no data for {READ_SECONDS:g} s",
         requests.TooManyRedirects: lambda: str(error),
+        urllib3.exceptions.DecodeError: lambda: "it sent compressed data that cannot be unpacked",
         urllib3.exceptions.IncompleteRead: lambda: "it was cut before the end",
         urllib3.exceptions.ProtocolError: lambda: "it was cut before the end",
     }

@@ -10,13 +10,14 @@ from pphub import settings
 from pphub.checkpoint.folder import is_paddle, open_checkpoint
 from pphub.conversion.dtypes import check_dtype
 from pphub.conversion.job import conversion_key, is_complete, make_job, run_job
-from pphub.download import download as run_download
 from pphub.errors import ConversionFailed, UsageError
+from pphub.fetching import fetch_snapshot
 from pphub.names import parse
 from pphub.progress import choose_progress
 from pphub.resolve import resolve
 from pphub.select import Selection, weight_files
 from pphub.stages import stage
+from pphub_cache.atomic import remove_leftovers
 from pphub_cache.lock import entry_lock
 from pphub_cache.store import Snapshot, Store
 
@@ -83,7 +84,7 @@ def fetch(
         current.outcome = f"{ref} is {found.source}:{found.repo} {found.commit[:12]}, {where}"
     progress = progress or choose_progress()
     with stage("download") as current:
-        snapshot = run_download(found, store, selection, progress, revision=ref.revision, offline=no_network)
+        snapshot = fetch_snapshot(found, store, selection, progress, revision=ref.revision, offline=no_network)
         current.outcome = "nothing to fetch" if snapshot is found else str(snapshot.folder)
     return _with_only(ref.path.name, snapshot) if ref.kind == "file" else snapshot
 
@@ -184,9 +185,11 @@ def convert_snapshot(snapshot: Snapshot, out: Path | None, dtype: str | None, pr
         current.outcome = "converted already"
         if is_complete(target, key):
             return target
-        lock = store.layout.lock("converted", key)
+        # A folder elsewhere is one entry whatever is written there; in the cache the key names the entry.
+        lock = store.layout.lock("converted", key) if out is None else store.layout.lock("out", str(out.resolve()))
         with entry_lock(lock, on_wait=lambda owner: progress.note(f"waiting for the conversion: {owner} is at it")):
             if not is_complete(target, key):
+                remove_leftovers(target)
                 run_job(job, target, progress)
                 current.outcome = str(target)
     return target

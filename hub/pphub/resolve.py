@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pphub.source import Listing
     from pphub_cache.store import Snapshot, Store
 
-__all__ = ["find_cached", "list_remote", "resolve"]
+__all__ = ["ask", "find_cached", "list_remote", "resolve"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def resolve(ref: ModelRef, store: Store, *, offline: bool, refresh: bool = False
     """
     if ref.kind != "name":
         folder = ref.path if ref.kind == "folder" else ref.path.parent
-        return load_source("file").list_files(str(folder), None)
+        return ask("file", str(folder), None)
     if (offline or not refresh) and (cached := find_cached(ref, store)):
         return cached
     if offline:
@@ -79,13 +79,25 @@ def list_remote(ref: ModelRef) -> Listing:
         if source in down:
             continue  # its other names would fail the same slow way
         try:
-            return load_source(source).list_files(repo, ref.revision)
+            return ask(source, repo, ref.revision)
         except (ModelNotFound, RevisionNotFound, AccessDenied) as error:
             failures.append(_Failure(source, repo, error))
         except SourceUnavailable as error:
             failures.append(_Failure(source, repo, error))
             down.add(source)
     raise _summary(ref, failures)
+
+
+def ask(source: str, repo: str, revision: str | None) -> Listing:
+    """Ask one source for one repository; what is wrong inside a plugin is told as its failure."""
+    plugin = load_source(source)
+    try:
+        return plugin.list_files(repo, revision)
+    except PphubError:
+        raise
+    except Exception as error:
+        msg = f"the source {source!r} failed to list {repo}: {type(error).__name__}: {error}"
+        raise SourceUnavailable(msg, hint="this is a fault of the plugin: see `hub sources` for its makers") from error
 
 
 def _places(ref: ModelRef) -> Iterator[tuple[str, str]]:

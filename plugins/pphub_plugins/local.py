@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pphub.errors import ModelNotFound, RevisionNotFound
+from pphub.errors import ModelNotFound, RevisionNotFound, StorageFailed
 from pphub.source import Listing, RemoteFile
 
 if TYPE_CHECKING:
@@ -38,11 +38,15 @@ class LocalSource:
             raise ModelNotFound(msg, hint="check the path")
         state = hashlib.sha1(usedforsecurity=False)
         files = []
-        for path in _walk(folder):
-            stat = path.stat()
-            relative = path.relative_to(folder).as_posix()
-            state.update(f"{relative}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
-            files.append(RemoteFile(relative, stat.st_size, None, path.as_uri()))
+        try:
+            for path in _walk(folder):
+                stat = path.stat()
+                relative = path.relative_to(folder).as_posix()
+                state.update(f"{relative}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+                files.append(RemoteFile(relative, stat.st_size, None, path.as_uri()))
+        except OSError as error:
+            msg = f"could not read the folder {str(folder)!r}: {error.strerror or error}"
+            raise StorageFailed(msg, hint="check the permissions") from error
         return Listing(self.name, str(folder), "", state.hexdigest(), tuple(files), folder=str(folder))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pphub.errors import FileNotInModel, NotCached
-from pphub.registry import load_source
+from pphub.resolve import ask
 from pphub.source import Listing
 from pphub_cache.lock import entry_lock
 from pphub_cache.paths import check_paths
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from pphub.source import RemoteFile
     from pphub_cache.transfer import Progress
 
-__all__ = ["download"]
+__all__ = ["fetch_snapshot"]
 
 
-def download(
+def fetch_snapshot(
     found: Snapshot | Listing,
     store: Store,
     selection: Selection,
@@ -56,7 +56,7 @@ def download(
     if isinstance(found, Listing):
         if found.folder is not None:
             return _as_snapshot(found, Path(found.folder))
-        return _download_listing(found, store, selection, progress, revision)
+        return _download_listing(found, store, selection, progress, refs=frozenset({revision, found.revision}))
     wanted = _wanted(selection, tuple(found.files), found.repo)
     missing = found.missing(wanted)
     if not missing:
@@ -65,33 +65,38 @@ def download(
         listed = "\n".join(f"  {path}" for path in missing)
         msg = f"{found.repo} is in the cache without these files, and the network is switched off:\n{listed}"
         raise NotCached(msg, hint=f"when you are online: hub download {found.source}:{found.repo}@{found.commit}")
-    listing = load_source(found.source).list_files(found.repo, found.commit)
-    return _download_listing(replace(listing, revision=found.revision), store, selection, progress, revision)
+    listing = replace(ask(found.source, found.repo, found.commit), revision=found.revision)
+    # What the branch stood for then is not what it stands for now, so the refs stay as they are.
+    return _download_listing(listing, store, selection, progress, refs=frozenset())
 
 
 def _wanted(selection: Selection, paths: tuple[str, ...], repo: str) -> tuple[str, ...]:
     wanted = selection.pick(paths)
     if not wanted:
-        msg = f"{repo} holds none of the wanted files; it has: {', '.join(paths[:20]) or 'no files at all'}"
+        # The names are the hub's: one that would steer the terminal is shown in quotes.
+        names = ", ".join(path if path.isprintable() else repr(path) for path in paths[:20])
+        msg = f"{repo} holds none of the wanted files; it has: {names or 'no files at all'}"
         raise FileNotInModel(msg, hint="change --include and --exclude")
     return wanted
 
 
 def _download_listing(
-    listing: Listing, store: Store, selection: Selection, progress: Progress, revision: str | None
+    listing: Listing, store: Store, selection: Selection, progress: Progress, *, refs: frozenset[str | None]
 ) -> Snapshot:
     wanted = _wanted(selection, tuple(file.path for file in listing.files), listing.repo)
-    check_paths(wanted, origin=f"{listing.repo} at {listing.source}")
     folder = store.layout.snapshot(listing.source, listing.repo, listing.commit)
     lock = store.layout.lock("snapshot", f"{listing.source}/{listing.repo}/{listing.commit}")
     with entry_lock(lock, on_wait=lambda owner: progress.note(f"waiting for {listing.repo}: {owner} is at it")):
         # Another process may have fetched it while this one waited.
         snapshot = store.read(listing.source, listing.repo, listing.commit) or _as_snapshot(listing, folder)
+        # With what is stored: `a.txt` of an earlier call may clash with the `A.txt` of this one.
+        stored = [path for path, file in snapshot.files.items() if file.stored and path not in wanted]
+        check_paths([*stored, *wanted], origin=f"{listing.repo} at {listing.source}")
         missing = set(snapshot.missing(wanted))
         if missing:
             snapshot = _fetch_missing(listing, missing, snapshot, store, progress)
             store.record(snapshot)
-        for name in {revision, listing.revision} - {listing.commit}:
+        for name in refs - {listing.commit}:
             store.point(listing.source, listing.repo, name, listing.commit)
     return snapshot
 
@@ -117,14 +122,14 @@ def _fetch_blob(
     key = _content_key(file, listing)
     lock = store.layout.lock("blob", key)
     with entry_lock(lock, on_wait=lambda owner: progress.note(f"waiting for {file.path}: {owner} is at it")):
-        if file.digest and file.digest.algorithm == "sha256":
-            blob = store.layout.blob(file.digest.hex)
-            if blob.is_file() and blob.stat().st_size == file.size:
-                progress.note(f"{file.path} is in the cache already")
-                return blob.stat().st_size, file.digest.hex
-        partial = store.layout.partial(key)
-        fetched = fetch(file, partial, session, listing.headers, progress)
-        store.keep_blob(partial, fetched.sha256)
+        # The store is named by sha256; of a git id it is only known once the content is here.
+        sha256 = file.digest.hex if file.digest and file.digest.algorithm == "sha256" else None
+        if sha256 and file.size is not None and store.holds(sha256, file.size):
+            progress.note(f"{file.path} is in the cache already")
+            return file.size, sha256
+        with store.incoming(key) as partial:
+            fetched = fetch(file, partial, session, listing.headers, progress)
+            store.keep_blob(partial, fetched.sha256)
         return fetched.size, fetched.sha256
 
 
