@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +35,14 @@ _OURS = (
     "https_proxy",
     "all_proxy",
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before anything is imported or any fixture runs: PaddleNLP makes folders in the home it sees at import."""
+    folder = tempfile.mkdtemp(prefix="pphub-tests-")
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    for name in ("HOME", "USERPROFILE", "HF_HOME", "PPNLP_HOME"):
+        os.environ[name] = folder
 
 
 @pytest.fixture(autouse=True)
