@@ -85,8 +85,9 @@ class Store:
 
     def find(self, source: str, repo: str, revision: str | None) -> Snapshot | None:
         """The snapshot a revision stood for when it was last asked, or None; opens no socket."""
-        if revision is not None and COMMIT.fullmatch(revision):
-            return self.read(source, repo, revision)
+        # Not every hub names its snapshots by commit: one that was asked for by commit may have a ref of that name.
+        if revision is not None and COMMIT.fullmatch(revision) and (found := self.read(source, repo, revision)):
+            return found
         try:
             commit = self.layout.ref(source, repo, revision).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pphub.errors import FileNotInModel, NotCached
+from pphub.errors import FileNotInModel, NotCached, NotFound, RevisionNotFound
 from pphub.resolve import ask
 from pphub.source import Listing
 from pphub_cache.lock import entry_lock
@@ -65,9 +65,24 @@ def fetch_snapshot(
         listed = "\n".join(f"  {path}" for path in missing)
         msg = f"{found.repo} is in the cache without these files, and the network is switched off:\n{listed}"
         raise NotCached(msg, hint=f"when you are online: hub download {found.source}:{found.repo}@{found.commit}")
-    listing = replace(ask(found.source, found.repo, found.commit), revision=found.revision)
+    listing = replace(_same_again(found), revision=found.revision)
     # What the branch stood for then is not what it stands for now, so the refs stay as they are.
     return _download_listing(listing, store, selection, progress, refs=frozenset())
+
+
+def _same_again(snapshot: Snapshot) -> Listing:
+    """The listing of a commit that is cached in part.
+
+    Not every source can be asked for a commit; one that cannot is asked for the revision, and must not have moved.
+    """
+    try:
+        listing = ask(snapshot.source, snapshot.repo, snapshot.commit)
+    except NotFound:
+        listing = ask(snapshot.source, snapshot.repo, snapshot.revision)
+    if listing.commit != snapshot.commit:
+        msg = f"{snapshot.repo} at {snapshot.source} is cached in part, and {snapshot.revision!r} has changed since"
+        raise RevisionNotFound(msg, hint=f"fetch what it is now: hub download {snapshot.repo} --refresh")
+    return listing
 
 
 def _wanted(selection: Selection, paths: tuple[str, ...], repo: str) -> tuple[str, ...]:

@@ -18,10 +18,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Algorithm", "Digest", "Listing", "RemoteFile", "Source"]
 
-Algorithm = Literal["sha256", "git-sha1"]
+Algorithm = Literal["sha256", "git-sha1", "md5", "crc32"]
 
 # Hashes and commits become file names, so what a hub says of them is checked before it is believed.
-_HEX = {"sha256": re.compile(r"[0-9a-f]{64}"), "git-sha1": re.compile(r"[0-9a-f]{40}")}
+_HEX = {
+    "sha256": re.compile(r"[0-9a-f]{64}"),
+    "git-sha1": re.compile(r"[0-9a-f]{40}"),
+    "md5": re.compile(r"[0-9a-f]{32}"),
+    "crc32": re.compile(r"[0-9a-f]{8}"),
+}
 _COMMIT = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
 
 
@@ -29,7 +34,8 @@ _COMMIT = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
 class Digest:
     """A hash that a source promises for a file.
 
-    ``git-sha1`` is the id git gives the content: ``sha1(b"blob <size>\\0" + content)``.
+    ``git-sha1`` is the id git gives the content: ``sha1(b"blob <size>\\0" + content)``. ``md5`` and ``crc32`` show
+    damage, not malice; they are for sources that know no better.
     """
 
     algorithm: Algorithm
@@ -49,7 +55,8 @@ class RemoteFile:
         path: relative, with ``/``; checked against escaping its folder before it is used.
         size: bytes, or None where the source does not say.
         digest: what the content must hash to, or None where the source does not say.
-        url: where the bytes are (``https:``, ``http:`` or, for a local source, ``file:``).
+        url: where the bytes are: ``https:``, ``http:``, for a local source ``file:``, or ``data:`` for a small
+            file that the source makes itself, such as a config its hub does not store.
     """
 
     path: str
