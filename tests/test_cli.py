@@ -105,6 +105,22 @@ def test_a_shortcut_is_looked_up(online: str) -> None:
     assert last_line(hub("path", "bert-base-uncased", "--source", "hf")) == folder
 
 
+def test_leaving_out_one_format_takes_the_other(tmp_path: Path) -> None:
+    berts.save_transformers(tmp_path / "hub" / "org" / "two", "BertModel")
+    (tmp_path / "hub" / "org" / "two" / "pytorch_model.bin").write_bytes(b"the other format")
+    with Server(tmp_path / "hub") as server:
+        result = hub("plan", "org/two", "--exclude", "*.safetensors", "--json", HF_ENDPOINT=server.url)
+    assert "pytorch_model.bin" in {file["path"] for file in json.loads(result.stdout)["files"]}
+
+
+def test_a_folder_without_what_is_wanted(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "none of the wanted files" in hub("download", tmp_path / "empty", check=1).stderr
+    berts.write_config(tmp_path / "m", berts.config())
+    hub("download", tmp_path / "m", "--include", "*.nope", "--local-dir", tmp_path / "copy", check=1)
+    assert not (tmp_path / "copy").exists()
+
+
 def test_revisions(online: str) -> None:
     main, tag = last_line(hub("download", "org/tiny")), last_line(hub("download", "org/tiny@v1"))
     assert main != tag

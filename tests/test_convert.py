@@ -18,7 +18,7 @@ import pphub
 from conftest import MINILM, MINILM_BIN, MINILM_TUNED
 from pphub.checkpoint.pdparams import read_pdparams
 from pphub.conversion.rules import load_families, parse_family
-from pphub.errors import ConversionFailed, Corrupt, FileNotInModel, UsageError
+from pphub.errors import ConversionFailed, Corrupt, FileNotInModel, UnsafeCheckpoint, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -359,6 +359,83 @@ def test_one_file_of_several_can_be_named(tmp_path: Path) -> None:
         pphub.convert(model / "vocab.txt")
 
 
+def test_an_incomplete_checkpoint_is_refused(tmp_path: Path) -> None:
+    settings = berts.config()
+    values = berts.state(settings)
+    del values["bert.encoder.layer.1.output.dense.weight"]
+    with pytest.raises(ConversionFailed, match=r"has 1 more parameters:\n  encoder\.layers\.1\.linear2\.weight"):
+        pphub.convert(berts.write_bin(tmp_path / "a", settings, values))
+    settings = berts.config(num_hidden_layers=1)
+    with pytest.raises(ConversionFailed, match="num_hidden_layers is 1, but the checkpoint goes on"):
+        pphub.convert(berts.write_bin(tmp_path / "b", settings, berts.state(berts.config())))
+    for wrong in (None, "2", 2.0, True, -1):
+        settings = berts.config(num_hidden_layers=wrong)
+        with pytest.raises(ConversionFailed, match="does not say how many layers"):
+            pphub.convert(berts.write_bin(tmp_path / "c", settings, berts.state(berts.config())))
+
+
+def test_a_checkpoint_with_and_without_prefix_contradicts_itself(tmp_path: Path) -> None:
+    settings = berts.config()
+    values = berts.state(settings)
+    values["pooler.dense.bias"] = values["bert.pooler.dense.bias"] + 1
+    with pytest.raises(ConversionFailed, match=r"both become bert\.pooler\.dense\.bias, but their values differ"):
+        pphub.convert(berts.write_bin(tmp_path / "m", settings, values))
+
+
+def test_an_out_folder_keeps_what_the_user_put_or_changed_there(tmp_path: Path) -> None:
+    settings = berts.config()
+    model, out = berts.write_bin(tmp_path / "m", settings, berts.state(settings)), tmp_path / "out"
+    pphub.convert(model, out)
+    (out / "notes.txt").write_text("mine", encoding="utf-8")
+    (out / "runs").mkdir()
+    pphub.convert(model, out, dtype="float16")
+    assert (out / "notes.txt").read_text(encoding="utf-8") == "mine"
+    assert (out / "runs").is_dir()
+    assert {tensor.dtype for tensor in read_pdparams(out / "model_state.pdparams").values()} == {"float16"}
+    config = (out / "config.json").read_text(encoding="utf-8") + " "
+    (out / "config.json").write_text(config, encoding="utf-8")
+    pphub.convert(model, out, dtype="float16")
+    assert (out / "config.json").read_text(encoding="utf-8") == config
+    with pytest.raises(UsageError, match=r"config\.json was changed since"):
+        pphub.convert(model, out)
+    assert (out / "config.json").read_text(encoding="utf-8") == config
+    with pytest.raises(UsageError, match="no name"):
+        pphub.convert(model, "")
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    assert pphub.convert(model, tmp_path / "link") == tmp_path / "elsewhere"
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_a_kill_between_two_renames_is_mended_by_the_next_run(tmp_path: Path) -> None:
+    settings = berts.config()
+    model, out = berts.write_bin(tmp_path / "m", settings, berts.state(settings)), tmp_path / "out"
+    pphub.convert(model, out, dtype="float16")
+    script = (
+        "import os, sys, pathlib, pphub; real = pathlib.Path.replace\n"
+        "def replace(self, target):\n"
+        "    real(self, target)\n"
+        "    if str(target).endswith('out/model_state.pdparams'): os.kill(os.getpid(), 9)\n"
+        "pathlib.Path.replace = replace; pphub.convert(sys.argv[1], sys.argv[2])"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, str(model), str(out)], capture_output=True, check=False)
+    assert killed.returncode == -9
+    check_table(loaded(pphub.convert(model, out)), berts.state(settings), 2)
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_a_bare_pickle_named_like_a_checkpoint_is_refused_as_unsafe(tmp_path: Path, protocol: int) -> None:
+    class Payload:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return eval, (f"open({str(tmp_path / 'mark')!r}, 'w')",)
+
+    model = berts.write_bin(tmp_path / "m", berts.config(), berts.state(berts.config()))
+    for name in ("pytorch_model.bin", "model_state.pdparams"):
+        (model / name).write_bytes(pickle.dumps({"x": Payload()}, protocol=protocol))
+        with pytest.raises(UnsafeCheckpoint, match="eval"):
+            pphub.convert(model)
+    assert not (tmp_path / "mark").exists()
+
+
 # -- the rule language ---------------------------------------------------------------------------------------
 
 
@@ -391,7 +468,8 @@ def test_no_name_is_matched_by_two_rules() -> None:
     ['torch = "a"', 'torch = "a"\npaddle = "b"\nas = "linear"\ndrop = "x"', 'torch = "a"\ndrop = "x"\nextra = 1'],
 )
 def test_a_senseless_rule_file_is_an_error(rule: str) -> None:
-    head = 'family = "x"\nversion = 1\nmodel_type = "x"\nbase_prefix = "x"\ntokenizer = "T"\n[architectures]\nA = "A"\n'
+    head = 'family = "x"\nversion = 1\nmodel_type = "x"\nbase_prefix = "x"\ntokenizer = "T"\nlayers = "n"\n'
+    head += '[architectures]\nA = "A"\n'
     with pytest.raises(ValueError, match="must have either"):
         parse_family(f"{head}[[head]]\n{rule}\n")
 

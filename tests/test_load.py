@@ -18,7 +18,7 @@ import berts
 import pphub
 from conftest import MINILM, MINILM_BIN
 from pphub.errors import ConversionFailed, LoadFailed, UnsafeCheckpoint, UsageError
-from pphub.load import FreshParameters, import_paddlenlp
+from pphub.load import FreshParameters, UnusedTensors, import_paddlenlp
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -170,9 +170,89 @@ def test_a_base_parameter_that_is_missing_is_an_error(tmp_path: Path) -> None:
         values = {name: value for name, value in values.items() if name.startswith("bert.")}
         model = berts.write_bin(tmp_path / gone, settings, values)
         for auto in (pphub.AutoModel, pphub.AutoModelForSequenceClassification):
-            with pytest.raises(LoadFailed, match="lacks 1 parameters of the base model") as caught:
+            with pytest.raises(ConversionFailed, match="has 1 more parameters") as caught:
                 auto.from_pretrained(model)
             assert ("linear2.bias" in caught.value.message) or ("pooler.dense.weight" in caught.value.message)
+
+
+def test_a_paddle_checkpoint_that_lacks_a_base_parameter_is_an_error(tmp_path: Path) -> None:
+    import paddle
+
+    berts.save_transformers(tmp_path / "m", "BertModel")
+    folder = tmp_path / "part"
+    shutil.copytree(pphub.prepare(tmp_path / "m"), folder)
+    weights = paddle.load(str(folder / "model_state.pdparams"))
+    del weights["encoder.layers.1.linear2.bias"]
+    paddle.save(weights, str(folder / "model_state.pdparams"))
+    for auto in (pphub.AutoModel, pphub.AutoModelForSequenceClassification):
+        with pytest.raises(LoadFailed, match="lacks 1 parameters of the base model") as caught:
+            auto.from_pretrained(folder)
+        assert "encoder.layers.1.linear2.bias" in caught.value.message
+
+
+def test_base_tensors_without_a_place_are_named(tmp_path: Path) -> None:
+    berts.save_transformers(tmp_path / "m", "BertModel")
+    with pytest.warns(UnusedTensors, match=r"encoder\.layers\.1\.self_attn"):
+        pphub.AutoModel.from_pretrained(tmp_path / "m", num_hidden_layers=1)
+
+
+def test_a_repository_cannot_name_a_model_as_its_tokenizer(tmp_path: Path) -> None:
+    """PaddleNLP's model classes would unpickle the weights beside the tokenizer."""
+    mark = tmp_path / "mark"
+    berts.write_config(tmp_path / "m", berts.config())
+    (tmp_path / "m" / "model_state.pdparams").write_bytes(f"cos\nsystem\n(Vtouch '{mark}'\ntR.".encode())
+    for named in ("BertModel", "AutoModel", "AutoTokenizer", "os", "BertPretrainedModel", "no.such.Thing"):
+        text = json.dumps({"tokenizer_class": named})
+        (tmp_path / "m" / "tokenizer_config.json").write_text(text, encoding="utf-8")
+        with pytest.raises(LoadFailed, match="is no tokenizer of PaddleNLP"):
+            pphub.AutoTokenizer.from_pretrained(tmp_path / "m")
+    assert not mark.exists()
+
+
+def test_prepare_hides_what_paddlenlp_would_rather_load(tmp_path: Path, paddlenlp: Any) -> None:
+    torch_model = berts.save_transformers(tmp_path / "m", "BertModel")
+    folder = tmp_path / "mixed"
+    shutil.copytree(pphub.prepare(tmp_path / "m"), folder)
+    mark = tmp_path / "mark"
+    (folder / "evil.pdparams").write_bytes(f"cos\nsystem\n(Vtouch '{mark}'\ntR.".encode())
+    index = {"metadata": {}, "weight_map": {"pooler.dense.weight": "evil.pdparams"}}
+    (folder / "model_state.pdparams.index.json").write_text(json.dumps(index), encoding="utf-8")
+    (folder / "model.safetensors").write_bytes(b"not even that")
+    prepared = pphub.prepare(folder)
+    assert {path.name for path in prepared.iterdir() if "pdparams" in path.name or "safe" in path.name} == {
+        "model_state.pdparams"
+    }
+    model = paddlenlp.AutoModel.from_pretrained(str(prepared))
+    model.eval()
+    assert max(compare(torch_model, model, len(berts.VOCAB))) <= 1e-5
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"num_attention_heads": 3},
+        {"num_attention_heads": 0},
+        {"hidden_size": -16},
+        {"vocab_size": 10**10},
+        {"init_args": [1, 2, 3]},
+        {"hidden_act": "no_such"},
+    ],
+    ids=str,
+)
+def test_an_edited_config_that_makes_no_sense_is_one_clear_error(tmp_path: Path, change: dict[str, Any]) -> None:
+    berts.save_transformers(tmp_path / "m", "BertModel")
+    shutil.copytree(pphub.prepare(tmp_path / "m"), tmp_path / "p")
+    config = json.loads((tmp_path / "p" / "config.json").read_text(encoding="utf-8"))
+    (tmp_path / "p" / "config.json").write_text(json.dumps(config | change), encoding="utf-8")
+    with pytest.raises(LoadFailed):
+        pphub.AutoModel.from_pretrained(tmp_path / "p")
+
+
+def test_keywords_of_paddlenlps_own_loader_are_refused(tmp_path: Path) -> None:
+    berts.save_transformers(tmp_path / "m", "BertModel")
+    with pytest.raises(UsageError, match="does not take convert_from_torch"):
+        pphub.AutoModel.from_pretrained(tmp_path / "m", convert_from_torch=True)
 
 
 def test_a_shape_that_does_not_fit_is_an_error_unless_allowed(tmp_path: Path) -> None:

@@ -156,11 +156,14 @@ def test_wheel_holds_the_three_packages_and_nothing_else(tmp_path: Path) -> None
         assert f"{package}/py.typed" in names
     assert "pphub/conversion/rules/bert.toml" in names
     assert "pphub/data/shortcuts.toml" in names
+    assert "pphub_plugins/data/builtin_names.json" in names
 
 
 def test_our_sources_and_command_are_declared_as_entry_points() -> None:
     sources = {point.name: point.value for point in entry_points(group="pphub.sources") if point.dist}
     assert sources["hf"] == "pphub_plugins.huggingface:HuggingFaceSource"
+    assert sources["ms"] == "pphub_plugins.modelscope:ModelScopeSource"
+    assert sources["bos"] == "pphub_plugins.bos:BosSource"
     assert sources["file"] == "pphub_plugins.local:LocalSource"
     (command,) = entry_points(group="console_scripts", name="hub")
     assert command.value == "pphub.cli:main"
@@ -236,7 +239,7 @@ def test_errors_know_their_exit_codes_and_survive_pickling() -> None:
 def test_make_help_lists_every_target() -> None:
     listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    (phony,) = (line for line in makefile.splitlines() if line.startswith(".PHONY:"))
+    phony = next(line for line in makefile.splitlines() if line.startswith(".PHONY:"))
     for target in phony.split()[1:]:
         assert f"make {target} " in listed
 

@@ -24,8 +24,8 @@ def point(name: str, value: str) -> EntryPoint:
 
 def test_ours_are_installed_and_are_sources() -> None:
     schemes = {info.scheme for info in installed_sources() if info.problem is None}
-    assert {"hf", "file"} <= schemes
-    for scheme in ("hf", "file"):
+    assert {"hf", "ms", "bos", "file"} <= schemes
+    for scheme in ("hf", "ms", "bos", "file"):
         source = load_source(scheme)
         assert isinstance(source, Source)
         assert source.name == scheme
@@ -55,9 +55,6 @@ def test_an_unknown_source_is_one_clear_error() -> None:
     with pytest.raises(SourceNotInstalled, match=r"no source 'gopher' is installed; there are: .*hf") as caught:
         load_source("gopher")
     assert caught.value.exit_code == 3
-    with pytest.raises(SourceNotInstalled) as caught:
-        load_source("ms")
-    assert "pphub[modelscope]" in str(caught.value.hint)
 
 
 @pytest.fixture
@@ -103,6 +100,42 @@ def test_hub_sources_names_the_culprits_and_goes_on(strangers: Path) -> None:
     assert "stranger 1.0" in rows["gone", "no_such_module:X"]
     table = subprocess.check_output([sys.executable, "-m", "pphub", "sources"], text=True)
     assert len(table.splitlines()) == len(rows)
+
+
+def test_what_a_plugin_returns_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    from pphub import api, resolve
+    from pphub.errors import SourceUnavailable
+    from pphub.source import Listing, RemoteFile
+
+    payload = tmp_path / "payload"
+    payload.write_bytes(b"{}")
+    file = RemoteFile("config.json", 2, None, payload.as_uri())
+
+    class Liar:
+        name = "liar"
+        answer: object = None
+
+        def endpoint(self) -> str:
+            return "nowhere"
+
+        def list_files(self, repo: str, revision: str | None) -> Listing:
+            if isinstance(self.answer, BaseException):
+                raise self.answer
+            return self.answer  # type: ignore[return-value]
+
+    liar = Liar()
+    answers: list[object] = [{"files": []}, None, SystemExit(5), RuntimeError("oops")]
+    monkeypatch.setattr(resolve, "load_source", lambda _scheme: liar)
+    for answer in answers:
+        liar.answer = answer
+        with pytest.raises(SourceUnavailable, match="the source 'liar'"):
+            api.download("liar:org/model")
+    # Neither another place on this disk, nor another source's name.
+    liar.answer = Listing("hf", "../../../../escaped", "main", "c1", (file,))
+    folder = api.download("liar:org/model")
+    assert folder == home / "hub" / "snapshots" / "liar" / "org" / "model" / "c1"
+    assert not list(tmp_path.rglob("escaped*"))
+    assert api.download("liar:org/model", offline=True) == folder
 
 
 def test_a_strangers_source_is_used_like_ours(strangers: Path) -> None:

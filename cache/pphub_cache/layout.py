@@ -2,7 +2,6 @@
 
 ::
 
-    models/<name>/…                              what PaddleNLP itself reads
     hub/blobs/sha256/ab/abcd…                    verified contents, immutable, stored once
     hub/partial/<key>.<process>                  a download that is under way, or was cut off
     hub/snapshots/<source>/<repo>/<commit>/…     links to blobs, and snapshot.json

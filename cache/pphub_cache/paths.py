@@ -16,7 +16,8 @@ _MAX_SEGMENT_BYTES: Final = 240  # file systems allow 255; temporary names need 
 _MAX_PATH_BYTES: Final = 1024
 # Names Windows reserves, with any suffix; a cache may be shared with Windows, so they are refused everywhere.
 _RESERVED: Final = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
-_FORBIDDEN: Final = re.compile(r'[\x00-\x1f\x7f\\:*?"<>|]')
+# Control characters, and those that turn the direction of text, could make a name look like another.
+_FORBIDDEN: Final = re.compile(r'[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\\:*?"<>|]')
 
 
 def check_paths(paths: Iterable[str], *, origin: str) -> None:

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urljoin, urlsplit
 from urllib.request import url2pathname
 
@@ -29,45 +29,14 @@ if TYPE_CHECKING:
     from io import FileIO
 
     from pphub.source import RemoteFile
+    from pphub_cache.progress import Progress
 
-__all__ = ["Fetched", "Progress", "SilentProgress", "fetch", "new_session"]
+__all__ = ["Fetched", "fetch", "new_session"]
 
 _ATTEMPTS: Final = 3
 _FIRST_DELAY: Final = 0.5  # seconds
 _MAX_REDIRECTS: Final = 10
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-
-
-class Progress(Protocol):
-    """Told how a transfer goes; drawn by the command line."""
-
-    def start(self, name: str, size: int | None) -> None:
-        """A file begins; also called again when it begins anew."""
-
-    def advance(self, count: int) -> None:
-        """So many bytes more have arrived."""
-
-    def finish(self) -> None:
-        """The file is complete and verified."""
-
-    def note(self, text: str) -> None:
-        """Something the user should know: a retry, a wait."""
-
-
-class SilentProgress:
-    """Shows nothing."""
-
-    def start(self, name: str, size: int | None) -> None:
-        """Ignore."""
-
-    def advance(self, count: int) -> None:
-        """Ignore."""
-
-    def finish(self) -> None:
-        """Ignore."""
-
-    def note(self, text: str) -> None:
-        """Ignore."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import hashlib
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pphub import settings
-from pphub.checkpoint.folder import is_paddle, open_checkpoint
+from pphub.checkpoint.folder import is_paddle, open_checkpoint, read_config
 from pphub.conversion.dtypes import check_dtype
 from pphub.conversion.job import conversion_key, is_complete, make_job, run_job
-from pphub.errors import ConversionFailed, UsageError
+from pphub.errors import AccessDenied, ConversionFailed, Corrupt, FileNotInModel, SourceUnavailable, UsageError
 from pphub.fetching import fetch_snapshot
 from pphub.names import parse
 from pphub.progress import choose_progress
-from pphub.resolve import resolve
-from pphub.select import Selection, weight_files
+from pphub.registry import load_source
+from pphub.resolve import Search, find_cached, find_local, places
+from pphub.select import Selection, is_weights, weight_files
+from pphub.source import SourceWithTable
 from pphub.stages import stage
-from pphub_cache.atomic import remove_leftovers
+from pphub_cache.atomic import link_or_copy, remove_leftovers
 from pphub_cache.lock import entry_lock
 from pphub_cache.store import Snapshot, Store
 
@@ -25,10 +28,11 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable
 
-    from pphub.source import Listing
-    from pphub_cache.transfer import Progress
+    from pphub.names import ModelRef
+    from pphub.source import Listing, RemoteFile
+    from pphub_cache.progress import Progress
 
-__all__ = ["convert", "convert_snapshot", "download", "fetch", "plan", "prepare"]
+__all__ = ["Outlook", "convert", "convert_snapshot", "download", "fetch", "plan", "prepare"]
 
 
 def download(
@@ -77,16 +81,43 @@ def fetch(
     """As :func:`download`, but return the snapshot with what is known of its files."""
     ref = parse(str(name), source=source, revision=revision)
     store = Store(settings.home())
+    progress = progress or choose_progress()
     no_network = settings.offline() if offline is None else offline
     with stage("resolve") as current:
-        found = resolve(ref, store, offline=no_network, refresh=refresh)
-        where = "in the cache" if isinstance(found, Snapshot) else "listed"
-        current.outcome = f"{ref} is {found.source}:{found.repo} {found.commit[:12]}, {where}"
-    progress = progress or choose_progress()
+        found = find_local(ref, store, offline=no_network, refresh=refresh)
+        current.outcome = _describe(ref, found)
+    if found is None:
+        return _fetch_remote(ref, store, selection, progress)
     with stage("download") as current:
         snapshot = fetch_snapshot(found, store, selection, progress, revision=ref.revision, offline=no_network)
         current.outcome = "nothing to fetch" if snapshot is found else str(snapshot.folder)
     return _with_only(ref.path.name, snapshot) if ref.kind == "file" else snapshot
+
+
+def _fetch_remote(ref: ModelRef, store: Store, selection: Selection, progress: Progress) -> Snapshot:
+    """From the first source that has the model and hands it over, whole: files of two are never mixed."""
+    search = Search(ref, progress.note)
+    listings = search.listings()
+    while True:
+        with stage("resolve") as current:
+            listing = next(listings, None)
+            current.outcome = _describe(ref, listing)
+        if listing is None:
+            raise search.error()
+        try:
+            with stage("download") as current:
+                snapshot = fetch_snapshot(listing, store, selection, progress, revision=ref.revision, offline=False)
+                current.outcome = str(snapshot.folder)
+                return snapshot
+        except (AccessDenied, Corrupt, FileNotInModel, SourceUnavailable) as error:
+            search.passed_over(listing.source, listing.repo, error)
+
+
+def _describe(ref: ModelRef, found: Snapshot | Listing | None) -> str:
+    if found is None:
+        return f"{ref} is not in the cache"
+    where = "in the cache" if isinstance(found, Snapshot) else "listed"
+    return f"{ref} is {found.source}:{found.repo} {found.commit[:12]}, {where}"
 
 
 def _with_only(weights: str, snapshot: Snapshot) -> Snapshot:
@@ -94,8 +125,7 @@ def _with_only(weights: str, snapshot: Snapshot) -> Snapshot:
     if weight_files([weights]) != (weights,):
         msg = f"{snapshot.folder / weights} is not named like a checkpoint"
         raise UsageError(msg, hint="name a .bin, .pt, .pth, .safetensors or .pdparams file, or the model's folder")
-    suffixes = (".bin", ".pt", ".pth", ".safetensors", ".pdparams", ".index.json")
-    files = {path: file for path, file in snapshot.files.items() if path == weights or not path.endswith(suffixes)}
+    files = {path: file for path, file in snapshot.files.items() if path == weights or not is_weights(path)}
     return replace(snapshot, files=files)
 
 
@@ -137,10 +167,21 @@ def convert(
     check_dtype(dtype)
     progress = progress or choose_progress()
     snapshot = fetch(path_or_name, revision, source, offline, progress=progress)
-    if is_paddle(weight_files(snapshot.files)):
+    weights = weight_files(snapshot.files)
+    if is_paddle(weights):
+        open_checkpoint(snapshot.folder, weights)  # refuses a pickle that is more than arrays
         msg = f"{snapshot.folder} holds a Paddle checkpoint already"
         raise ConversionFailed(msg, hint="load it as it is, or with `hub prepare`")
-    return convert_snapshot(snapshot, Path(out).expanduser().absolute() if out is not None else None, dtype, progress)
+    return convert_snapshot(snapshot, _out_folder(out), dtype, progress)
+
+
+def _out_folder(out: str | os.PathLike[str] | None) -> Path | None:
+    if out is None:
+        return None
+    if not str(out):
+        msg = "the folder to write to has no name"
+        raise UsageError(msg, hint="give --out a folder, or leave it out")
+    return Path(out).expanduser().resolve()
 
 
 def prepare(
@@ -170,9 +211,25 @@ def prepare(
     snapshot = fetch(name, revision, source, offline, progress=progress)
     weights = weight_files(snapshot.files)
     if is_paddle(weights):
-        open_checkpoint(snapshot.folder, weights)  # refuses a pickle that is more than arrays
-        return snapshot.folder
+        return _paddle_folder(snapshot, weights)
     return convert_snapshot(snapshot, None, None, progress)
+
+
+def _paddle_folder(snapshot: Snapshot, weights: tuple[str, ...]) -> Path:
+    """A folder from which PaddleNLP can load nothing but what was checked."""
+    open_checkpoint(snapshot.folder, weights)  # refuses a pickle that is more than arrays
+    read_config(snapshot.folder)
+    others = {path for path in snapshot.files if is_weights(path) and "/" not in path} - set(weights)
+    if not others:
+        return snapshot.folder
+    # PaddleNLP would rather take another format, or the shards of an index, than the file that was checked.
+    store = Store(settings.home())
+    key = hashlib.sha256(f"{snapshot.folder}\0{snapshot.commit}".encode("utf-8", "surrogateescape")).hexdigest()[:40]
+    folder = store.layout.converted(f"view-{key}")
+    for path, file in snapshot.files.items():
+        if file.stored and "/" not in path and path not in others:
+            link_or_copy(snapshot.folder / path, folder / path)
+    return folder
 
 
 def convert_snapshot(snapshot: Snapshot, out: Path | None, dtype: str | None, progress: Progress) -> Path:
@@ -195,6 +252,21 @@ def convert_snapshot(snapshot: Snapshot, out: Path | None, dtype: str | None, pr
     return target
 
 
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What is known of a name that is not cached, without asking anybody.
+
+    Attributes:
+        places: source and repository, in the order they would be asked.
+        source: the first of them whose files are known from a table, or None.
+        files: those files.
+    """
+
+    places: tuple[tuple[str, str], ...]
+    source: str | None = None
+    files: tuple[RemoteFile, ...] = ()
+
+
 def plan(
     name: str | os.PathLike[str],
     revision: str | None = None,
@@ -203,13 +275,34 @@ def plan(
     selection: Selection = Selection(),  # noqa: B008  frozen
     *,
     refresh: bool = False,
-) -> tuple[Snapshot | Listing, tuple[str, ...]]:
-    """What a name resolves to, and which of its files would be wanted; fetches no file."""
+) -> tuple[Snapshot | Listing | Outlook, tuple[str, ...]]:
+    """What a name resolves to, and which of its files would be wanted; fetches no file.
+
+    Offline, a name that is not cached has an :class:`Outlook`: where it would be looked for.
+    """
     ref = parse(str(name), source=source, revision=revision)
+    store = Store(settings.home())
     no_network = settings.offline() if offline is None else offline
-    found = resolve(ref, Store(settings.home()), offline=no_network, refresh=refresh)
+    if no_network and ref.kind == "name" and find_cached(ref, store) is None:
+        outlook = _outlook(ref)
+        return outlook, selection.pick(file.path for file in outlook.files)
+    found = find_local(ref, store, offline=no_network, refresh=refresh)
+    if found is None:
+        search = Search(ref)
+        found = next(search.listings(), None)
+        if found is None:
+            raise search.error()
     paths = tuple(found.files) if isinstance(found, Snapshot) else tuple(file.path for file in found.files)
     return found, selection.pick(paths)
+
+
+def _outlook(ref: ModelRef) -> Outlook:
+    asked = tuple(places(ref))
+    for scheme, repo in asked:
+        plugin = load_source(scheme)
+        if isinstance(plugin, SourceWithTable) and (files := plugin.known_files(repo)):
+            return Outlook(asked, scheme, files)
+    return Outlook(asked)
 
 
 def _patterns(value: str | Iterable[str] | None) -> tuple[str, ...]:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pphub import api
-from pphub.checkpoint.folder import is_paddle, read_json
+from pphub.checkpoint.folder import is_paddle, read_config, read_json
 from pphub.conversion.config import translate_config
 from pphub.conversion.job import WEIGHTS_FILE
 from pphub.conversion.rules import find_family
 from pphub.errors import ConversionFailed, UsageError
-from pphub.load import load_config, load_model, load_tokenizer, read_config
+from pphub.load import load_config, load_model, load_tokenizer
 from pphub.progress import choose_progress
-from pphub.select import Selection, weight_files
+from pphub.select import WEIGHT_PATTERNS, Selection, weight_files
 from pphub.stages import stage
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ __all__ = [
 
 _CONFIG_FILES = Selection(include=("config.json", "model_config.json"))
 # Everything small: tokenizer files have many names, and weights are what costs.
-_NO_WEIGHTS = Selection(exclude=("*.bin", "*.safetensors", "*.pdparams", "*.pt", "*.pth", "*.index.json"))
+_NO_WEIGHTS = Selection(exclude=WEIGHT_PATTERNS)
 
 
 class _NotMade:

@@ -13,14 +13,13 @@ from pphub.source import Listing
 from pphub_cache.lock import entry_lock
 from pphub_cache.paths import check_paths
 from pphub_cache.store import CachedFile, Snapshot, Store
-from pphub_cache.transfer import fetch, new_session
 
 if TYPE_CHECKING:
     import requests
 
     from pphub.select import Selection
     from pphub.source import RemoteFile
-    from pphub_cache.transfer import Progress
+    from pphub_cache.progress import Progress
 
 __all__ = ["fetch_snapshot"]
 
@@ -55,6 +54,7 @@ def fetch_snapshot(
     """
     if isinstance(found, Listing):
         if found.folder is not None:
+            _wanted(selection, tuple(file.path for file in found.files), found.repo)  # there must be something
             return _as_snapshot(found, Path(found.folder))
         return _download_listing(found, store, selection, progress, refs=frozenset({revision, found.revision}))
     wanted = _wanted(selection, tuple(found.files), found.repo)
@@ -119,6 +119,8 @@ def _download_listing(
 def _fetch_missing(
     listing: Listing, missing: set[str], snapshot: Snapshot, store: Store, progress: Progress
 ) -> Snapshot:
+    from pphub_cache.transfer import new_session  # what is cached costs no import of an HTTP library
+
     files = dict(snapshot.files)
     with new_session() as session:
         for file in listing.files:
@@ -134,6 +136,8 @@ def _fetch_blob(
     file: RemoteFile, listing: Listing, store: Store, session: requests.Session, progress: Progress
 ) -> tuple[int, str]:
     """Size and sha256 of the blob, which is in the store when this returns."""
+    from pphub_cache.transfer import fetch
+
     key = _content_key(file, listing)
     lock = store.layout.lock("blob", key)
     with entry_lock(lock, on_wait=lambda owner: progress.note(f"waiting for {file.path}: {owner} is at it")):

@@ -12,9 +12,9 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pphub.checkpoint.folder import open_checkpoint, read_json
+from pphub.checkpoint.folder import open_checkpoint, read_config
 from pphub.conversion.dtypes import FLOATS, cast
-from pphub.errors import FileNotInModel, LoadFailed, MissingDependency
+from pphub.errors import LoadFailed, MissingDependency, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,11 +32,20 @@ __all__ = [
     "read_config",
 ]
 
-_CONFIG_FILES = ("config.json", "model_config.json")  # the second is PaddleNLP's before 2.5
+
+# What PaddleNLP's from_pretrained takes for jobs that are done here already.
+_FOREIGN = frozenset(
+    {"cache_dir", "config", "convert_from_torch", "force_download", "from_aistudio", "from_hf_hub", "low_cpu_mem_usage"}
+    | {"state_dict", "subfolder", "use_safetensors", "variant"}
+)
 
 
 class FreshParameters(UserWarning):
     """Parameters that the checkpoint does not hold kept their random start values."""
+
+
+class UnusedTensors(UserWarning):
+    """Tensors of the base model that the model, as its config describes it, has no place for."""
 
 
 def import_paddlenlp() -> ModuleType:
@@ -49,29 +58,14 @@ def import_paddlenlp() -> ModuleType:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # paddle and its dependencies warn about each other
             import paddlenlp.transformers
-    except ImportError as error:
-        if error.name in {"paddle", "paddlenlp"}:
-            msg = f"a live Paddle model needs the package {error.name!r}, which is not installed"
-        else:
-            msg = f"paddlenlp is installed but does not import: {error}"
-        raise MissingDependency(
-            msg, hint="pip install 'pphub[paddle]' installs a set of versions that works"
-        ) from error
-    except Exception as error:
+    except Exception as error:  # a broken set of packages fails in any way
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
         msg = f"paddlenlp is installed but does not import: {type(error).__name__}: {error}"
-        raise MissingDependency(
-            msg, hint="pip install 'pphub[paddle]' installs a set of versions that works"
-        ) from error
+        if missing in {"paddle", "paddlenlp"}:
+            msg = f"a live Paddle model needs the package {missing!r}, which is not installed"
+        hint = "pip install 'pphub[paddle]' installs a set of versions that works"
+        raise MissingDependency(msg, hint=hint) from error
     return paddlenlp.transformers  # type: ignore[no-any-return]
-
-
-def read_config(folder: Path) -> dict[str, object]:
-    """The config of a Paddle model folder, of today's or the legacy name."""
-    for name in _CONFIG_FILES:
-        if (folder / name).is_file():
-            return read_json(folder / name)
-    msg = f"there is no config.json in {folder}"
-    raise FileNotInModel(msg, hint="a model folder needs one; download the model again, or check the path")
 
 
 def load_model(auto_class: str, folder: Path, weights: tuple[str, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -95,14 +89,22 @@ def load_model(auto_class: str, folder: Path, weights: tuple[str, ...], kwargs: 
     model_class = _model_class(transformers, auto_class, folder)
     tensors = open_checkpoint(folder, weights)
     kwargs = dict(kwargs)
+    _refuse_foreign(kwargs)
     dtype = kwargs.pop("dtype", None)
     ignore_mismatched = kwargs.pop("ignore_mismatched_sizes", False)
-    config, model_kwargs = model_class.config_class.from_pretrained(str(folder), return_unused_kwargs=True, **kwargs)
+    config, model_kwargs = _make_config(model_class, folder, kwargs)
     config.dtype = dtype or config.dtype or "float32"
     model = _build(model_class, config, model_kwargs)
     _fill(model, tensors, _absent_modules(folder), ignore_mismatched=ignore_mismatched)
     model.eval()
     return model
+
+
+def _refuse_foreign(kwargs: Mapping[str, Any]) -> None:
+    """Keywords of PaddleNLP's own loader that would be swallowed here, or misunderstood."""
+    if foreign := sorted(_FOREIGN.intersection(kwargs)):
+        msg = f"from_pretrained does not take {', '.join(foreign)}: pphub finds, converts and fills the model itself"
+        raise UsageError(msg, hint="leave it out; see the README for what names and settings can say")
 
 
 def load_config(folder: Path, values: Mapping[str, object], kwargs: Mapping[str, Any]) -> Any:
@@ -114,27 +116,52 @@ def load_config(folder: Path, values: Mapping[str, object], kwargs: Mapping[str,
 def load_tokenizer(folder: Path, tokenizer_class: str | None, kwargs: Mapping[str, Any]) -> Any:
     """The PaddleNLP tokenizer of a folder; its class is found by PaddleNLP when it is not given."""
     transformers = import_paddlenlp()
-    chosen = getattr(transformers, tokenizer_class, None) if tokenizer_class else None
-    loader = chosen or transformers.AutoTokenizer
     try:
-        return loader.from_pretrained(str(folder), **kwargs)
+        return _tokenizer_loader(transformers, tokenizer_class).from_pretrained(str(folder), **kwargs)
+    except LoadFailed:
+        raise
     except Exception as error:
         msg = f"PaddleNLP cannot make a tokenizer from {folder}: {type(error).__name__}: {error}"
         raise LoadFailed(msg, hint="does the folder hold the vocabulary and tokenizer_config.json?") from error
 
 
+def _tokenizer_loader(transformers: ModuleType, name: str | None) -> Any:
+    """The class a repository names, if it is a tokenizer's.
+
+    Any other class, such as a model's, would be asked to load the folder in its own way, unpickling weights.
+    """
+    if name is None:
+        return transformers.AutoTokenizer
+    found = getattr(transformers, name, None)
+    if not isinstance(found, type) or not issubclass(found, transformers.PretrainedTokenizer):
+        msg = f"its tokenizer_config.json names {name[:80]!r}, which is no tokenizer of PaddleNLP"
+        raise LoadFailed(msg, hint="correct tokenizer_class, or remove it where the model's family is known")
+    return found
+
+
 def _model_class(
     transformers: ModuleType, auto_class: str, folder: Path, values: Mapping[str, object] | None = None
 ) -> Any:
-    config = copy.deepcopy(dict(values)) if values is not None else read_config(folder)
+    config = values if values is not None else read_config(folder)
     auto = getattr(transformers, auto_class)
     try:
-        # PaddleNLP's own choice, so that the same name gives the same class.
-        return auto._get_model_class_from_config(str(folder), None, config)
+        # PaddleNLP's own choice, so that the same name gives the same class; it takes the config apart.
+        return auto._get_model_class_from_config(str(folder), None, copy.deepcopy(dict(config)))
     except (AttributeError, KeyError, TypeError) as error:
         named = config.get("architectures") or config.get("init_class") or "no architecture"
         msg = f"PaddleNLP has no {auto_class} for this model; its config names {named}"
         raise LoadFailed(msg, hint="is it another kind of model, or one that PaddleNLP lacks?") from error
+
+
+def _make_config(model_class: Any, folder: Path, kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """PaddleNLP's config object, and the keywords that are not for it."""
+    try:
+        return model_class.config_class.from_pretrained(  # type: ignore[no-any-return]
+            str(folder), return_unused_kwargs=True, **kwargs
+        )
+    except Exception as error:  # a config may be wrong in any way
+        msg = f"PaddleNLP cannot read the config in {folder}: {type(error).__name__}: {error}"
+        raise LoadFailed(msg, hint="check config.json and the keyword arguments given to from_pretrained") from error
 
 
 def _build(model_class: Any, config: Any, model_kwargs: Mapping[str, Any]) -> Any:
@@ -143,9 +170,9 @@ def _build(model_class: Any, config: Any, model_kwargs: Mapping[str, Any]) -> An
     try:
         with dtype_guard(config.dtype):
             return model_class(config, *(config["init_args"] or ()), **model_kwargs)
-    except TypeError as error:
-        msg = f"{model_class.__name__} cannot be built: {error}"
-        raise LoadFailed(msg, hint="check the keyword arguments given to from_pretrained") from error
+    except Exception as error:  # a config may be wrong in any way, and the classes check it in as many
+        msg = f"{model_class.__name__} cannot be built: {type(error).__name__}: {error}"
+        raise LoadFailed(msg, hint="check config.json and the keyword arguments given to from_pretrained") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +181,7 @@ class _Match:
 
     pairs: Mapping[str, Tensor]
     fresh: tuple[str, ...]
+    unused: tuple[str, ...]
 
 
 def _fill(model: Any, tensors: Mapping[str, Tensor], absent: tuple[str, ...], *, ignore_mismatched: bool) -> None:
@@ -166,6 +194,10 @@ def _fill(model: Any, tensors: Mapping[str, Tensor], absent: tuple[str, ...], *,
         raise LoadFailed(msg, hint="check the config, or pass ignore_mismatched_sizes=True to leave these fresh")
     fresh = (*match.fresh, *sorted(wrong))
     _judge_fresh(model, fresh, absent, allowed=wrong)
+    if match.unused:
+        listed = ", ".join(match.unused[:20]) + (" …" if len(match.unused) > 20 else "")
+        text = f"{type(model).__name__} has no place for these tensors of the base model, which were left out: {listed}"
+        warnings.warn(text, UnusedTensors, stacklevel=4)
     for name, tensor in match.pairs.items():
         if name not in wrong:
             _set(expected[name], tensor)
@@ -176,6 +208,7 @@ def _pair_up(expected: Mapping[str, Any], tensors: Mapping[str, Tensor], base: s
     prefix = f"{base}."
     model_has, file_has = (any(name.startswith(prefix) for name in names) for names in (expected, tensors))
     pairs: dict[str, Tensor] = {}
+    unused: list[str] = []
     for name, tensor in tensors.items():
         if name in expected:
             pairs[name] = tensor
@@ -183,10 +216,12 @@ def _pair_up(expected: Mapping[str, Any], tensors: Mapping[str, Tensor], base: s
             pairs[name.removeprefix(prefix)] = tensor
         elif model_has and not file_has and prefix + name in expected:
             pairs[prefix + name] = tensor
+        elif name.startswith(prefix) or not file_has:
+            unused.append(name)  # of the base model; heads of other tasks are passed over
     # One parameter may be listed under several names (tied weights): filling one fills all.
     filled = {id(expected[name]) for name in pairs}
     fresh = tuple(name for name, parameter in expected.items() if id(parameter) not in filled)
-    return _Match(pairs, fresh)
+    return _Match(pairs, fresh, tuple(unused))
 
 
 def _judge_fresh(model: Any, fresh: tuple[str, ...], absent: tuple[str, ...], *, allowed: set[str]) -> None:
@@ -208,7 +243,7 @@ def _judge_fresh(model: Any, fresh: tuple[str, ...], absent: tuple[str, ...], *,
         raise LoadFailed(msg, hint="the model would answer with random numbers; is the checkpoint whole?")
     if fresh:
         listed = ", ".join(fresh)
-        text = f"these parameters of {kind} are not in the checkpoint and start at random; train them: {listed}"
+        text = f"these parameters of {kind} are not in the checkpoint and keep random start values: {listed}"
         warnings.warn(text, FreshParameters, stacklevel=5)
 
 

@@ -17,6 +17,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote
 
 from pphub.errors import InvalidName, ModelNotFound
 
@@ -106,8 +107,8 @@ def _split_scheme(text: str) -> tuple[str | None, str]:
 
 
 def _strip_file_url(rest: str) -> str:
-    """``file:///abs`` and ``file:/abs`` and ``file:rel`` are all accepted."""
-    return rest[2:] if rest.startswith("///") else rest
+    """``file:///abs``, a URL, and ``file:/abs`` and ``file:rel``, which are paths, are all accepted."""
+    return unquote(rest[2:]) if rest.startswith("///") else rest
 
 
 def _can_only_be_path(text: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from pphub_cache.transfer import Progress, SilentProgress
+from pphub_cache.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:
     from typing import TextIO

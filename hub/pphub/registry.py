@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
 from pphub.errors import SourceNotInstalled
@@ -17,13 +16,13 @@ from pphub.source import Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from importlib.metadata import EntryPoint
 
 __all__ = ["GROUP", "SourceInfo", "find_sources", "installed_sources", "load_source"]
 
 GROUP = "pphub.sources"
 
 _SCHEME = re.compile(r"[a-z][a-z0-9_-]+")
-_KNOWN_EXTRAS = {"ms": "pip install 'pphub[modelscope]'"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +72,8 @@ def _own_package() -> str:
 @lru_cache(maxsize=1)
 def installed_sources() -> tuple[SourceInfo, ...]:
     """Every source declared by an installed package; imports none of them. Read once a process."""
+    from importlib.metadata import entry_points  # not at the top: what is cached needs no source
+
     return find_sources(entry_points(group=GROUP))
 
 
@@ -86,7 +87,9 @@ def load_source(scheme: str) -> Source:
     usable = {info.scheme: info for info in installed_sources() if info.problem is None}
     if scheme not in usable:
         msg = f"no source {scheme!r} is installed; there are: {', '.join(usable) or 'none'}"
-        raise SourceNotInstalled(msg, hint=_KNOWN_EXTRAS.get(scheme, "see `hub sources`, and check the spelling"))
+        raise SourceNotInstalled(msg, hint="see `hub sources`, and check the spelling")
+    from importlib.metadata import EntryPoint
+
     info = usable[scheme]
     try:
         plugin = EntryPoint(info.scheme, info.target, GROUP).load()()

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Selection", "weight_files"]
+__all__ = ["WEIGHT_PATTERNS", "Selection", "is_weights", "weight_files"]
+
+WEIGHT_PATTERNS: Final = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.pdparams", "*.index.json")
+"""Names of weights, and of the indices of shards."""
 
 # Config, tokenizer, custom code (kept as files, never run), licence and model card.
 _SMALL_SUFFIXES: Final = frozenset(
@@ -67,13 +70,19 @@ class Selection:
 
     def pick(self, paths: Iterable[str]) -> tuple[str, ...]:
         """The wanted paths, in the order given."""
-        paths = tuple(paths)
+        # Excluded first: without the safetensors, the .bin is the one format there is.
+        paths = tuple(path for path in paths if not _matches(path, self.exclude))
         if self.include:
             chosen = {path for path in paths if _matches(path, self.include)}
         else:
             weights = set(weight_files(paths))
             chosen = {path for path in paths if path in weights or _is_small(path)}
-        return tuple(path for path in paths if path in chosen and not _matches(path, self.exclude))
+        return tuple(path for path in paths if path in chosen)
+
+
+def is_weights(path: str) -> bool:
+    """Whether a file is named like weights of any format, or like an index of them."""
+    return any(fnmatchcase(path, pattern) for pattern in WEIGHT_PATTERNS)
 
 
 def weight_files(paths: Iterable[str]) -> tuple[str, ...]:

@@ -33,8 +33,11 @@ class Setting:
 def home() -> Path:
     """The cache folder: ``PPNLP_HOME``, else ``~/.paddlenlp``; absolute, not created."""
     value = os.environ.get("PPNLP_HOME")
-    path = Path(value).expanduser() if value else Path.home() / ".paddlenlp"
-    return path.absolute()
+    try:
+        return (Path(value).expanduser() if value else Path.home() / ".paddlenlp").absolute()
+    except RuntimeError as error:  # ~ of a user that does not exist, or no home at all
+        msg = f"PPNLP_HOME={value!r} stands for no folder: {error}"
+        raise UsageError(msg, hint="set PPNLP_HOME to a full path") from error
 
 
 def offline() -> bool:
@@ -74,12 +77,23 @@ def describe() -> tuple[Setting, ...]:
     ):
         shown.append(Setting(name, without_password(os.environ.get(name) or default), _origin(name)))
     for name in ("HF_TOKEN", "MODELSCOPE_API_TOKEN"):
-        shown.append(Setting(name, "set" if os.environ.get(name) else "not set", _origin(name)))
+        stored = _stored_token() if name == "HF_TOKEN" and not os.environ.get(name) else None
+        state = "set" if os.environ.get(name) or stored else "not set"
+        shown.append(Setting(name, state, f"file ({stored})" if stored else _origin(name)))
+    shown.append(Setting("PPHUB_DEBUG", str(bool(os.environ.get("PPHUB_DEBUG"))).lower(), _origin("PPHUB_DEBUG")))
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
         value = os.environ.get(name) or os.environ.get(name.lower())
         if value:
             shown.append(Setting(name, without_password(value), "environment"))
     return tuple(shown)
+
+
+def _stored_token() -> Path | None:
+    """Where huggingface_hub keeps the token of `hf auth login`, if there is one."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = Path(os.environ.get("HF_HOME") or cache / "huggingface").expanduser()
+    path = Path(os.environ.get("HF_TOKEN_PATH") or folder / "token").expanduser()
+    return path if path.is_file() else None
 
 
 def without_password(url: str) -> str:

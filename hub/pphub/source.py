@@ -16,7 +16,7 @@ from pphub.errors import Corrupt
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Algorithm", "Digest", "Listing", "RemoteFile", "Source"]
+__all__ = ["Algorithm", "Digest", "Listing", "RemoteFile", "Source", "SourceWithTable"]
 
 Algorithm = Literal["sha256", "git-sha1", "md5", "crc32"]
 
@@ -126,4 +126,13 @@ class Source(Protocol):
 
     def endpoint(self) -> str:
         """Where the source is, for messages and ``hub sources``; opens no connection."""
+        ...
+
+
+@runtime_checkable
+class SourceWithTable(Source, Protocol):
+    """A source that knows the files of some repositories without asking; ``hub plan --offline`` shows them."""
+
+    def known_files(self, repo: str) -> tuple[RemoteFile, ...] | None:
+        """The files that would be asked for, without sizes and hashes; None for a repository not in the table."""
         ...

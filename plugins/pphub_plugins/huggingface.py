@@ -1,36 +1,44 @@
 """The Hugging Face Hub and its mirrors, with the official client (huggingface_hub 0.36 to 2.x).
 
-The client is asked for what it knows best: the token, the session (proxies, certificates, whatever its user
-configured), its headers and the URLs. Two requests are made with that session directly and not by ``HfApi``,
-whose listing of files has no time limit, tries again for 23 seconds, sends the token to wherever the link to the
-next page leads, and, in version 0.36, lets ``~/.netrc`` replace the token.
+``HfApi`` is asked for the commit and the files. Its listing of files knows no time limit and tries again for
+minutes, so it runs in a thread that is left behind when it is silent for too long (:mod:`pphub_plugins.deadline`).
+From version 1 on it follows the links to further pages wherever they lead, with the token; nothing that belongs to
+one ``HfApi`` can prevent that.
 """
 
 from __future__ import annotations
 
 import base64
+import logging
 import os
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote, unquote, urljoin, urlsplit
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import unquote, urlsplit
 
 from pphub.errors import AccessDenied, Corrupt, ModelNotFound, PphubError, RevisionNotFound, SourceUnavailable
 from pphub.settings import CONNECT_SECONDS, without_password
 from pphub.source import Digest, Listing, RemoteFile
+from pphub_plugins.deadline import within
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+
+    from huggingface_hub import HfApi
 
 __all__ = ["HuggingFaceSource"]
 
+T = TypeVar("T")
+
 _DEFAULT_ENDPOINT: Final = "https://huggingface.co"
 _DEFAULT_REVISION: Final = "main"
-_MAX_PAGES: Final = 1000  # of a thousand files each; a hub that never ends is broken
+_MAX_FILES: Final = 1_000_000  # a hub that never ends is broken
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _TOKEN: Final = re.compile(r"[!-~]+")  # anything else is no header, and the HTTP layer would quote it in its error
 _LOG_IN: Final = "set HF_TOKEN, or run `hf auth login`"
-_BROKEN: Final = "a mirror may be broken: unset HF_ENDPOINT, or try another source"
+_BROKEN: Final = "a mirror or a login page may be in the way: unset HF_ENDPOINT, or try another source"
 
 
 class HuggingFaceSource:
@@ -44,32 +52,27 @@ class HuggingFaceSource:
 
     def list_files(self, repo: str, revision: str | None) -> Listing:
         """List one revision; see :meth:`pphub.source.Source.list_files`."""
-        from huggingface_hub import hf_hub_url
-        from huggingface_hub.errors import HFValidationError
-
-        try:
-            hf_hub_url(repo, "config.json")
-        except HFValidationError as error:
-            msg = f"{repo!r} cannot be a name on the Hugging Face Hub: {str(error).splitlines()[0]}"
-            raise ModelNotFound(msg, hint="write ORG/NAME, or ask another source") from error
         wanted = revision or _DEFAULT_REVISION
         hub = _connect(self.endpoint(), repo, wanted)
-        commit = hub.commit()
-        files = tuple(hub.file(entry, commit) for entry in hub.tree(commit) if entry.get("type") == "file")
+        (commit,) = hub.ask(hub.commit, f"did not say which commit {wanted!r} is")
+        files = hub.ask(lambda: hub.files(commit), "answered with something that is no list of files")
         return Listing(self.name, repo, wanted, commit, files, hub.authorization)
 
 
 def _connect(endpoint: str, repo: str, revision: str) -> _Hub:
     """Find the token, and take a password out of the URL, so that no later URL or message can show it."""
+    from huggingface_hub import HfApi
+
     token = _token()
     parts = urlsplit(endpoint)
     login, _, host = parts.netloc.rpartition("@")
-    authorization = {}
-    if token:
-        authorization = {"Authorization": f"Bearer {token}"}
-    elif login:
-        authorization = {"Authorization": f"Basic {base64.b64encode(unquote(login).encode()).decode()}"}
-    return _Hub(parts._replace(netloc=host).geturl(), repo, revision, authorization)
+    endpoint = parts._replace(netloc=host).geturl()
+    headers = {}
+    if login and not token:
+        headers = {"authorization": f"Basic {base64.b64encode(unquote(login).encode()).decode()}"}
+    # False, since None would make the client look for a token once more.
+    api = HfApi(endpoint=endpoint, token=token or False, library_name="pphub", headers=headers)
+    return _Hub(api, endpoint, repo, revision, {"authorization": f"Bearer {token}"} if token else headers)
 
 
 def _token() -> str | None:
@@ -89,123 +92,166 @@ def _token() -> str | None:
 class _Hub:
     """One repository of one hub, asked with one token."""
 
+    api: HfApi
     endpoint: str
     repo: str
     revision: str
-    authorization: Mapping[str, str]
+    authorization: Mapping[str, str] = field(repr=False)
 
-    def commit(self) -> str:
+    def ask(self, question: Callable[[], Iterator[T]], nonsense: str) -> tuple[T, ...]:
+        """All answers to a question, in bounded time; ``nonsense`` says what it means if the client chokes on them."""
+
+        def asked() -> Iterator[T]:
+            with _quiet(), _session_for(self.endpoint):
+                yield from question()
+
+        try:
+            return tuple(within(CONNECT_SECONDS * 2, asked))
+        except PphubError:
+            raise
+        except Exception as error:
+            raise self._told(error, nonsense) from error
+
+    def commit(self) -> Iterator[str]:
         """The commit that the revision stands for."""
-        url = f"{self.endpoint}/api/models/{self.repo}/revision/{quote(self.revision, safe='')}"
-        answer, _ = self._get(url)
-        commit = answer.get("sha") if isinstance(answer, dict) else None
+        commit: Any = self.api.model_info(self.repo, revision=self.revision, timeout=CONNECT_SECONDS * 2).sha
         if not isinstance(commit, str):
-            msg = f"{self} did not say which commit {self.revision!r} is"
-            raise SourceUnavailable(msg, hint=_BROKEN)
+            raise TypeError("no commit")
         if not _COMMIT.fullmatch(commit):
             msg = f"{self} calls the commit of {self.revision!r} {commit[:80]!r}, which is no commit"
             raise Corrupt(msg, hint=_BROKEN)
         if _COMMIT.fullmatch(self.revision) and commit != self.revision:
             msg = f"{self} was asked for the commit {self.revision} and answered with {commit}"
             raise Corrupt(msg, hint=_BROKEN)
-        return commit
+        yield commit
 
-    def tree(self, commit: str) -> Iterator[dict[str, Any]]:
-        """Files and folders of a commit, page by page."""
-        url: str | None = f"{self.endpoint}/api/models/{self.repo}/tree/{commit}?recursive=true&expand=false"
-        for _ in range(_MAX_PAGES):
-            if url is None:
-                return
-            answer, link = self._get(url)
-            if not isinstance(answer, list) or not all(isinstance(entry, dict) for entry in answer):
-                raise self._no_listing()
-            yield from answer
-            url = self._here(urljoin(url, link)) if link else None
-        msg = f"{self} lists its files on more than {_MAX_PAGES} pages"
-        raise SourceUnavailable(msg, hint=_BROKEN)
+    def files(self, commit: str) -> Iterator[RemoteFile]:
+        """The files of a commit."""
+        from huggingface_hub.hf_api import RepoFile
 
-    def file(self, entry: dict[str, Any], commit: str) -> RemoteFile:
-        """What one entry of the listing says."""
+        for number, entry in enumerate(self.api.list_repo_tree(self.repo, revision=commit, recursive=True)):
+            if number >= _MAX_FILES:
+                raise SourceUnavailable(f"{self} lists more than {_MAX_FILES} files", hint=_BROKEN)
+            if isinstance(entry, RepoFile):
+                yield self._file(entry, commit)
+
+    def _file(self, entry: Any, commit: str) -> RemoteFile:
+        """What one entry of the listing says; the client takes values of any type for good."""
         from huggingface_hub import hf_hub_url
 
-        try:
-            path, lfs = entry["path"], entry.get("lfs")
-            size = entry["size"] if lfs is None else lfs["size"]
-            algorithm, oid = ("git-sha1", entry["oid"]) if lfs is None else ("sha256", lfs["oid"])
-        except (KeyError, TypeError, AttributeError) as error:
-            raise self._no_listing() from error
+        path, lfs = entry.path, entry.lfs
+        size, oid = (entry.size, entry.blob_id) if lfs is None else (lfs.size, lfs.sha256)
         if not (isinstance(path, str) and type(size) is int and isinstance(oid, str)):
-            raise self._no_listing()
+            raise TypeError("no file")
         try:
             url = hf_hub_url(self.repo, path, revision=commit, endpoint=self.endpoint)
         except UnicodeEncodeError:  # half a character; the name is refused where it is wanted
             url = self.endpoint
-        return RemoteFile(path, size, Digest(algorithm, oid), url)  # type: ignore[arg-type]
+        return RemoteFile(path, size, Digest("git-sha1" if lfs is None else "sha256", oid), url)
 
-    def _here(self, url: str) -> str:
-        """The next page at this hub: mirrors have been seen to pass on links to the hub they mirror."""
-        page, here = urlsplit(url), urlsplit(self.endpoint)
-        if (page.scheme, page.netloc) == (here.scheme, here.netloc):
-            return url
-        return f"{self.endpoint}{page.path}?{page.query}"
+    def _told(self, error: Exception, nonsense: str) -> PphubError:
+        """An error of the client in our words."""
+        from huggingface_hub.errors import HFValidationError
 
-    def _get(self, url: str) -> tuple[Any, str | None]:
-        """The JSON at a URL, and the link to the next page."""
-        from huggingface_hub.utils import build_hf_headers, get_session  # type: ignore[attr-defined]
+        if isinstance(error, HFValidationError):
+            msg = f"{self.repo!r} cannot be a name on the Hugging Face Hub: {str(error).splitlines()[0]}"
+            return ModelNotFound(msg, hint="write ORG/NAME, or ask another source")
+        for found in _chain(error):  # the client may choke on the body of a refusal
+            response = getattr(found, "response", None)
+            if response is not None and response.status_code >= 400:
+                return self._refusal(error, response.status_code, response.headers.get("X-Error-Code"))
+        if _is_nonsense(error):
+            return SourceUnavailable(f"{self} {nonsense}", hint=_BROKEN)
+        msg = f"{without_password(self.endpoint)} could not be reached: {_reason(error)}"
+        return SourceUnavailable(msg, hint=_hint(error))
 
-        headers = {**build_hf_headers(token=False, library_name="pphub"), **self.authorization}
-        try:
-            # Either HTTP layer drops the token where a redirect leaves the origin. With no auth at all, the
-            # requests of client 0.36 would look for one in ~/.netrc.
-            response = get_session().get(url, headers=headers, timeout=CONNECT_SECONDS * 2, auth=_leave)
-            link = response.links.get("next", {}).get("url")
-        except Exception as error:
-            msg = f"{without_password(self.endpoint)} could not be reached: {_reason(error)}"
-            raise SourceUnavailable(msg, hint=_hint(error)) from error
-        if response.status_code != 200:
-            raise self._refusal(response.status_code, response.headers.get("X-Error-Code"))
-        try:
-            return response.json(), link
-        except (ValueError, RecursionError) as error:
-            msg = f"{self} answered with something that is no JSON; is a login page in between?"
-            raise SourceUnavailable(msg, hint=_BROKEN) from error
+    def _refusal(self, error: Exception, status: int, code: str | None) -> PphubError:
+        from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-    def _refusal(self, status: int, code: str | None) -> PphubError:
         has_token = bool(self.authorization)
-        if status == 403 or code == "GatedRepo":
+        if isinstance(error, GatedRepoError) or status == 403:
             hint = "your token lacks access: accept the conditions on the model's page" if has_token else _LOG_IN
             return AccessDenied(f"access to {self} was refused: the model is gated or private", hint=hint)
-        if code == "RevisionNotFound":
+        if isinstance(error, RevisionNotFoundError):
             return RevisionNotFound(f"{self} has no revision {self.revision!r}", hint="check the branch or tag")
-        if code == "RepoNotFound" or status == 404:
+        if status == 401 and not code:  # which the client may take for "no such repository"
+            what = "refused the token" if has_token else f"wants a token before it says anything of {self.repo}"
+            return AccessDenied(f"{without_password(self.endpoint)} {what} (HTTP 401)", hint=_LOG_IN)
+        if isinstance(error, RepositoryNotFoundError) or status == 404:
             hint = "check the spelling" if has_token else f"check the spelling; if it is private, {_LOG_IN}"
             # Without the code, which mirrors drop, 404 may mean either.
             also = "" if code or self.revision == _DEFAULT_REVISION else f", or it has no revision {self.revision!r}"
             return ModelNotFound(f"there is no model {self}{also}", hint=hint)
-        if status == 401:
-            what = "refused the token" if has_token else f"wants a token before it says anything of {self.repo}"
-            return AccessDenied(f"{without_password(self.endpoint)} {what} (HTTP 401)", hint=_LOG_IN)
         msg = f"{without_password(self.endpoint)} answered HTTP {status} when asked for {self.repo}"
         return SourceUnavailable(msg, hint="try again later, set HF_ENDPOINT to a mirror, or use --source")
-
-    def _no_listing(self) -> SourceUnavailable:
-        return SourceUnavailable(f"{self} answered with something that is no list of files", hint=_BROKEN)
 
     def __str__(self) -> str:
         return f"{self.repo} at {without_password(self.endpoint)}"
 
 
-def _leave(request: Any) -> Any:
-    return request
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what the client logs of its retries to itself, in this thread: we may have stopped waiting for it."""
+    me, log = threading.get_ident(), logging.getLogger("huggingface_hub.utils._http")
+
+    def not_here(_record: logging.LogRecord) -> bool:
+        return threading.get_ident() != me
+
+    log.addFilter(not_here)
+    try:
+        yield
+    finally:
+        log.removeFilter(not_here)
+
+
+@contextmanager
+def _session_for(endpoint: str) -> Iterator[None]:
+    """Keep client 0.36 from sending the token elsewhere, and from replacing it with one of ~/.netrc.
+
+    Its requests do the latter where a session has no auth. Each thread has its session there; this one's is put back
+    in order, since threads inherit numbers. Newer clients share one session, which is not ours to change.
+    """
+    import requests
+    from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
+
+    session: Any = get_session()
+    if not isinstance(session, requests.Session) or session.auth is not None:
+        yield
+        return
+
+    here = requests.Request("GET", endpoint).prepare().url
+    is_elsewhere: Any = session.should_strip_auth  # the rule of requests for redirects
+
+    def only_here(request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if is_elsewhere(here, request.url):
+            request.headers.pop("authorization", None)
+        return request
+
+    session.auth = only_here
+    try:
+        yield
+    finally:
+        session.auth = None
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    chain = [error]
+    while inner := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(inner)
+    return chain
+
+
+def _is_nonsense(error: BaseException) -> bool:
+    """Whether the client failed at reading an answer and not at getting one; requests' bad URLs are ValueErrors."""
+    read = isinstance(error, ValueError | LookupError | TypeError | AttributeError | RecursionError)
+    return read and ("JSON" in type(error).__name__ or not isinstance(error, OSError))
 
 
 def _reason(error: BaseException) -> str:
     """The innermost cause, without URLs; the clients' messages differ by their HTTP layer."""
     if type(error).__name__ == "OfflineModeIsEnabled":
         return "HF_HUB_OFFLINE forbids it"
-    chain = [error]
-    while inner := chain[-1].__cause__ or chain[-1].__context__:
-        chain.append(inner)
+    chain = _chain(error)
     if any("Timeout" in type(found).__name__ for found in chain):
         return f"no answer within {CONNECT_SECONDS * 2:g} s"
     for found in reversed(chain):

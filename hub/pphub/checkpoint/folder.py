@@ -9,7 +9,7 @@ from pphub.checkpoint.json_text import MAX_JSON_BYTES, parse_json
 from pphub.checkpoint.pdparams import read_pdparams
 from pphub.checkpoint.safetensors import read_safetensors
 from pphub.checkpoint.tensor import file_size
-from pphub.checkpoint.torch_zip import read_torch_zip
+from pphub.checkpoint.torch_zip import read_torch_zip, refuse_unsafe_legacy
 from pphub.errors import ConversionFailed, Corrupt, FileNotInModel, UnsafeCheckpoint
 
 if TYPE_CHECKING:
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from pphub.checkpoint.tensor import Tensor
 
-__all__ = ["is_paddle", "open_checkpoint", "read_json", "read_weights"]
+__all__ = ["is_paddle", "open_checkpoint", "read_config", "read_json", "read_weights"]
 
+_CONFIG_FILES: Final = ("config.json", "model_config.json")  # the second is PaddleNLP's before 2.5
 _SHARD: Final = re.compile(r"[\w.-]+")
 
 
@@ -63,6 +64,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if head.startswith(b"PK"):
         return read_torch_zip(path)
     if head.startswith(b"\x80"):
+        refuse_unsafe_legacy(path)
         msg = f"{path.name} is a checkpoint in the old format of torch (before 1.6), which is not supported yet"
         raise ConversionFailed(msg, hint="load it with torch, if you trust it, and save it again")
     msg = f"{path.name} is no checkpoint of torch: it starts with {head!r}"
@@ -105,3 +107,12 @@ def read_json(path: Path) -> dict[str, object]:
     except ValueError as error:
         msg = f"{path} {error}"
         raise Corrupt(msg, hint="the file is damaged, or a web page; get it again from its source") from error
+
+
+def read_config(folder: Path) -> dict[str, object]:
+    """The config of a Paddle model folder, of today's or the legacy name."""
+    for name in _CONFIG_FILES:
+        if (folder / name).is_file():
+            return read_json(folder / name)
+    msg = f"there is no config.json in {folder}"
+    raise FileNotInModel(msg, hint="a model folder needs one; download the model again, or check the path")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeGuard
 
-from pphub.checkpoint.tensor import DTYPES, MAX_DIMENSIONS, Tensor
+from pphub.checkpoint.tensor import DTYPES, MAX_DIMENSIONS, Tensor, file_size
 from pphub.checkpoint.unpickle import Marker, Objection, Unpickler, Unsupported
 from pphub.checkpoint.zip_records import read_records
 from pphub.errors import Corrupt, UnsafeCheckpoint
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
     from pphub.checkpoint.zip_records import Record
 
-__all__ = ["read_torch_zip"]
-
+__all__ = ["read_torch_zip", "refuse_unsafe_legacy"]
 
 _STORAGE_DTYPES: Final = {
     "DoubleStorage": "float64",
@@ -45,6 +44,10 @@ class _Storage:
     dtype: str
     start: int
     length: int
+
+
+_NO_STORAGE: Final = _Storage("uint8", 0, 0)
+_LEGACY_PICKLES: Final = 5  # a magic number, a version, the machine, the state dict, the keys of the storages
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,25 @@ def read_torch_zip(path: Path) -> dict[str, Tensor]:
         )
         root = unpickler.load()
     return _named_tensors(path, root)
+
+
+def refuse_unsafe_legacy(path: Path) -> None:
+    """Look through the pickles at the start of a file in the old, non-zip format, running nothing.
+
+    Raises:
+        UnsafeCheckpoint: one of them names what no checkpoint may use.
+        Corrupt: they cannot be read.
+    """
+    end = file_size(path)
+    with path.open("rb") as stream:
+        start = 0
+        for _ in range(_LEGACY_PICKLES):
+            stream.seek(start)
+            if stream.read(1) != b"\x80":
+                return  # the raw storages begin
+            reader = Unpickler(stream, end, path.name, _NAMES, persistent=lambda _id: _NO_STORAGE, start=start)
+            reader.load()
+            start = reader.position
 
 
 def _top_folder(path: Path, records: Mapping[str, Record]) -> str:

@@ -6,9 +6,8 @@ import json
 import os
 import shutil
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pphub.errors import NotCached, PphubError, StorageFailed, UsageError
 
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
+    from pphub.api import Outlook
     from pphub.source import Listing, RemoteFile
     from pphub_cache.store import CachedFile, Snapshot
 
@@ -155,7 +155,7 @@ def _path(arguments: argparse.Namespace) -> int:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    from pphub.api import plan
+    from pphub.api import Outlook, plan
     from pphub.select import Selection
 
     selection = Selection(tuple(arguments.include), tuple(arguments.exclude))
@@ -167,19 +167,53 @@ def _plan(arguments: argparse.Namespace) -> int:
         selection,
         refresh=arguments.refresh,
     )
-    document = _plan_document(found, wanted)
+    document = _outlook_document(found, wanted) if isinstance(found, Outlook) else _plan_document(found, wanted)
     if arguments.json:
         _print_json(document)
-        return 0
-    print(f"{document['repo']} at {document['source']}, commit {document['commit']}")
-    for file in document["files"]:  # type: ignore[attr-defined]
-        state = "cached" if file["cached"] else "fetch"
-        print(f"  {state:6}  {_size(file['size']):>10}  {file['hash'] or 'no hash':24.24}  {file['path']}")
-    print(f"  to fetch: {_size(document['bytes_to_fetch'])}")  # type: ignore[arg-type]
+    elif isinstance(found, Outlook):
+        _print_outlook(found, wanted)
+    else:
+        _print_plan(document)
     return 0
 
 
-def _plan_document(found: Snapshot | Listing, wanted: tuple[str, ...]) -> dict[str, object]:
+def _print_plan(document: dict[str, Any]) -> None:
+    print(f"{document['repo']} at {document['source']}, commit {document['commit']}")
+    for file in document["files"]:
+        state = "cached" if file["cached"] else "fetch"
+        print(f"  {state:6}  {_size(file['size']):>10}  {file['hash'] or 'no hash':24.24}  {_shown(file['path'])}")
+    print(f"  to fetch: {_size(document['bytes_to_fetch'])}")
+
+
+def _print_outlook(outlook: Outlook, wanted: tuple[str, ...]) -> None:
+    print("not in the cache; online, these would be asked, first to last:")
+    for source, repo in outlook.places:
+        print(f"  {source:6}  {repo}")
+    if outlook.source:
+        print(f"{outlook.source} would be asked for:")
+        for file in outlook.files:
+            if file.path in wanted:
+                print(f"  {_shown(file.path):24}  {_shown_url(file.url)}")
+
+
+def _outlook_document(outlook: Outlook, wanted: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "source": outlook.source,
+        "candidates": [{"source": source, "repo": repo} for source, repo in outlook.places],
+        "files": [
+            {"path": file.path, "size": file.size, "hash": _hash(file), "cached": False, "url": _shown_url(file.url)}
+            for file in outlook.files
+            if file.path in wanted
+        ],
+        "bytes_to_fetch": None,
+    }
+
+
+def _shown_url(url: str) -> str:
+    return "made from the table that pphub ships" if url.startswith("data:") else url
+
+
+def _plan_document(found: Snapshot | Listing, wanted: tuple[str, ...]) -> dict[str, Any]:
     from pphub.source import Listing
 
     files: dict[str, RemoteFile | CachedFile]
@@ -209,6 +243,11 @@ def _hash(file: RemoteFile | CachedFile) -> str | None:
     if isinstance(file, RemoteFile):
         return f"{file.digest.algorithm}:{file.digest.hex}" if file.digest else None
     return f"sha256:{file.sha256}" if file.sha256 else None
+
+
+def _shown(path: str) -> str:
+    """A hub's file name; one that would steer the terminal is shown in quotes."""
+    return path if path.isprintable() else repr(path)
 
 
 def _size(count: int | None) -> str:
@@ -276,6 +315,8 @@ def _env(arguments: argparse.Namespace) -> int:
 
 
 def _installed(package: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(package)
     except PackageNotFoundError:

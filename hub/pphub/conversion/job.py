@@ -14,7 +14,7 @@ from pphub.checkpoint.folder import open_checkpoint, read_json
 from pphub.checkpoint.pdparams import PdparamsWriter
 from pphub.conversion.config import TranslatedConfig, translate_config
 from pphub.conversion.dtypes import FLOATS, cast
-from pphub.conversion.plan import Move, Plan, make_plan
+from pphub.conversion.plan import Move, Plan, check_coverage, make_plan
 from pphub.conversion.rules import Family, find_family
 from pphub.errors import UsageError
 from pphub.select import weight_files
@@ -24,8 +24,8 @@ from pphub_cache.digest import sha256_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pphub_cache.progress import Progress
     from pphub_cache.store import Snapshot
-    from pphub_cache.transfer import Progress
 
 __all__ = ["RECORD_FILE", "WEIGHTS_FILE", "Job", "conversion_key", "is_complete", "make_job", "run_job"]
 
@@ -109,11 +109,12 @@ def conversion_key(job: Job) -> str:
 
 
 def is_complete(folder: Path, key: str) -> bool:
-    """Whether a folder holds this very conversion, whole."""
+    """Whether a folder holds this very conversion, whole. A config that was edited since is the user's choice."""
     try:
         record = json.loads((folder / RECORD_FILE).read_bytes())
-        sizes = record["files"].items()
-        return bool(record["key"] == key and all((folder / name).stat().st_size == size for name, size in sizes))
+        weights = record["output"]
+        whole = (folder / weights["file"]).stat().st_size == weights["size"]
+        return bool(record["key"] == key and whole and all((folder / name).is_file() for name in record["files"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
@@ -134,6 +135,7 @@ def run_job(job: Job, target: Path, progress: Progress) -> None:
     _check_target(job, target)
     tensors = open_checkpoint(job.folder, job.weights)
     plan = make_plan(job.family, tensors)
+    check_coverage(job.family, job.architecture, job.config.values, plan)
     temporary = temporary_beside(target)
     with explain_os_errors("write the converted model", target.parent):
         temporary.mkdir(parents=True)
@@ -155,17 +157,36 @@ def _check_target(job: Job, target: Path) -> None:
     if target.is_dir() and any(target.iterdir()) and not (target / RECORD_FILE).is_file():
         msg = f"{target} holds files that are no conversion of pphub's"
         raise UsageError(msg, hint="choose an empty or new folder for --out")
+    if edited := _edited(target):
+        msg = f"{target} holds an earlier conversion, and {', '.join(edited)} was changed since"
+        raise UsageError(msg, hint="choose another --out folder, or move what you changed away")
+
+
+def _edited(target: Path) -> list[str]:
+    """The small files of an earlier conversion that are no longer as they were written."""
+    try:
+        files = json.loads((target / RECORD_FILE).read_bytes())["files"]
+        return [
+            name
+            for name, sha256 in files.items()
+            if name != WEIGHTS_FILE and (target / name).is_file() and sha256_of(target / name) != sha256
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
 
 
 def _move_into_place(temporary: Path, target: Path) -> None:
-    if target.exists():
-        old = temporary_beside(target)
-        target.rename(old)
+    """By one rename where that is possible; into a folder that exists, file by file, touching no other file."""
+    if not target.exists():
         temporary.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        temporary.rename(target)
-    fsync_folder(target.parent)
+        fsync_folder(target.parent)
+        return
+    # Ours, but not whole: what a kill leaves from here on is made again, and is not taken for somebody else's.
+    write_json(target / RECORD_FILE, {"format": 1, "key": None, "files": {}})
+    for path in sorted(temporary.iterdir(), key=lambda path: path.name == RECORD_FILE):  # the record last
+        path.replace(target / path.name)
+    temporary.rmdir()
+    fsync_folder(target)
 
 
 def _write_folder(job: Job, plan: Plan, folder: Path, progress: Progress) -> None:
@@ -173,8 +194,9 @@ def _write_folder(job: Job, plan: Plan, folder: Path, progress: Progress) -> Non
         write_bytes(folder / name, (job.folder / name).read_bytes())
     write_json(folder / "config.json", _final_config(job))
     written, output = _write_weights(job, plan, folder / WEIGHTS_FILE, progress)
-    sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
-    write_json(folder / RECORD_FILE, _record(job, plan, written, output, sizes))
+    files = {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.name != WEIGHTS_FILE}
+    files[WEIGHTS_FILE] = str(output["sha256"])
+    write_json(folder / RECORD_FILE, _record(job, plan, written, output, files))
 
 
 def _final_config(job: Job) -> dict[str, object]:
@@ -227,7 +249,7 @@ def _write_tensor(writer: PdparamsWriter, move: Move, dtype: str | None) -> list
 
 
 def _record(
-    job: Job, plan: Plan, written: list[dict[str, object]], output: dict[str, object], sizes: dict[str, int]
+    job: Job, plan: Plan, written: list[dict[str, object]], output: dict[str, object], files: dict[str, str]
 ) -> dict[str, object]:
     return {
         "format": 1,
@@ -238,7 +260,7 @@ def _record(
         "options": {"to": "paddle", "dtype": job.dtype},
         "architecture": {"torch": job.architecture, "paddle": job.family.architectures[job.architecture]},
         "output": output,
-        "files": sizes,
+        "files": files,
         "tensors": written,
         "dropped": [
             {

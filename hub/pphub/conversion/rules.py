@@ -41,12 +41,14 @@ class Match:
         rule: the rule's own torch pattern, for the record.
         names: what the tensor is called in Paddle; several names share their bytes; empty if it is dropped.
         operation: what is done to the values.
+        core: the first name without the prefix of the base model; None for a head.
         reason: why it is dropped, or None.
     """
 
     rule: str
     names: tuple[str, ...]
     operation: Operation
+    core: str | None
     reason: str | None = None
 
 
@@ -57,6 +59,7 @@ class _Rule:
     targets: tuple[str, ...]
     operation: Operation
     reason: str | None
+    in_base: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class Family:
         digest: sha256 of the rule file.
         model_type: what ``config.json`` calls the family.
         tokenizer: Paddle's tokenizer class.
+        layers_key: the config key that counts the layers.
         architectures: torch class → Paddle class.
         absent: torch class → modules of Paddle's base model it is built without.
         only: config keys and the values Paddle can express.
@@ -80,6 +84,7 @@ class Family:
     digest: str
     model_type: str
     tokenizer: str
+    layers_key: str
     architectures: Mapping[str, str]
     absent: Mapping[str, tuple[str, ...]]
     only: Mapping[str, tuple[object, ...]]
@@ -93,9 +98,19 @@ class Family:
             if found:
                 groups = found.groupdict()
                 prefix, index = groups.get("prefix") or "", groups.get("n") or ""
-                names = tuple(prefix + target.replace("{n}", index) for target in rule.targets)
-                return Match(rule.label, names, rule.operation, rule.reason)
+                cores = tuple(target.replace("{n}", index) for target in rule.targets)
+                core = cores[0] if cores and rule.in_base else None
+                return Match(rule.label, tuple(prefix + name for name in cores), rule.operation, core, rule.reason)
         return None
+
+    def base_names(self, layers: int) -> tuple[str, ...]:
+        """Every parameter of the base model with so many layers, without its prefix, in Paddle's names."""
+        templates = dict.fromkeys(rule.targets[0] for rule in self.rules if rule.in_base and rule.targets)
+        names = []
+        for template in templates:
+            counts = range(layers) if "{n}" in template else range(1)
+            names += [template.replace("{n}", str(n)) for n in counts]
+        return tuple(names)
 
 
 def parse_family(text: str) -> Family:
@@ -106,14 +121,15 @@ def parse_family(text: str) -> Family:
     """
     data = parse_toml(text)
     prefix = rf"(?P<prefix>{re.escape(data['base_prefix'])}\.)?"
-    rules = [rule for entry in data.get("base", []) for rule in _compile(entry, prefix)]
-    rules += [rule for entry in data.get("head", []) for rule in _compile(entry, "")]
+    rules = [rule for entry in data.get("base", []) for rule in _compile(entry, prefix, in_base=True)]
+    rules += [rule for entry in data.get("head", []) for rule in _compile(entry, "", in_base=False)]
     return Family(
         name=data["family"],
         version=data["version"],
         digest=hashlib.sha256(text.encode()).hexdigest(),
         model_type=data["model_type"],
         tokenizer=data["tokenizer"],
+        layers_key=data["layers"],
         architectures=dict(data["architectures"]),
         absent={name: tuple(modules) for name, modules in data.get("absent", {}).items()},
         only={key: tuple(values) for key, values in data.get("config", {}).get("only", {}).items()},
@@ -122,20 +138,20 @@ def parse_family(text: str) -> Family:
     )
 
 
-def _compile(entry: dict[str, Any], prefix: str) -> list[_Rule]:
+def _compile(entry: dict[str, Any], prefix: str, *, in_base: bool) -> list[_Rule]:
     torch_names = _listed(entry["torch"])
     unknown = entry.keys() - {"torch", "paddle", "as", "drop"}
     if unknown or ("drop" in entry) == ("paddle" in entry):
         msg = f"the rule for {torch_names[0]!r} must have either `paddle` and `as`, or `drop`, and nothing else"
         raise ValueError(msg)
     if "drop" in entry:
-        return [_Rule(name, _pattern(prefix, name), (), "same", entry["drop"]) for name in torch_names]
+        return [_Rule(name, _pattern(prefix, name), (), "same", entry["drop"], in_base) for name in torch_names]
     rules = []
     for suffixes, target_suffix, operation in _MODULES[entry["as"]]:
         targets = tuple(name + target_suffix for name in _listed(entry["paddle"]))
         for name in torch_names:
             for suffix in suffixes:
-                rules.append(_Rule(name + suffix, _pattern(prefix, name + suffix), targets, operation, None))
+                rules.append(_Rule(name + suffix, _pattern(prefix, name + suffix), targets, operation, None, in_base))
     return rules
 
 

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from pphub.errors import UsageError
-from pphub.serve import huggingface
+from pphub.serve import bos, huggingface, modelscope
 from pphub.serve.repos import Library
 
 if TYPE_CHECKING:
@@ -43,7 +43,9 @@ def build_app(root: Path) -> Starlette:
         ModelNotFound: there is no such folder.
     """
     library = Library(root)
-    return Starlette(routes=huggingface.routes(library), exception_handlers={HTTPException: _refuse})
+    # Hugging Face comes last: its routes take every path that is left.
+    known = [*modelscope.routes(library), *bos.routes(root), *huggingface.routes(library)]
+    return Starlette(routes=known, exception_handlers={HTTPException: _refuse})
 
 
 async def _refuse(_request: Request, error: Exception) -> Response:
