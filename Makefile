@@ -12,12 +12,12 @@ CLIENTS := client-hf-0.36 client-hf-1.33 client-hf-2 client-ms
 REQUIREMENT_hf-0.36 := huggingface_hub==0.36.*
 REQUIREMENT_hf-1.33 := huggingface_hub==1.33.0
 REQUIREMENT_hf-2 := huggingface_hub>=2,<3
-REQUIREMENT_ms := modelscope-hub
+REQUIREMENT_ms := modelscope==1.40.2' 'modelscope-hub
 HF_TESTS := tests/test_sources.py tests/test_transfer.py tests/test_cache.py
 TESTS_hf-0.36 := $(HF_TESTS)
 TESTS_hf-1.33 := $(HF_TESTS)
 TESTS_hf-2 := $(HF_TESTS)
-TESTS_ms := tests/test_modelscope.py
+TESTS_ms := tests/test_modelscope.py tests/test_serve_modelscope.py
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-clients lint format bench compare clean
@@ -38,7 +38,7 @@ test-clients: $(CLIENTS) ## the source tests with each supported version of the 
 .PHONY: $(CLIENTS)
 $(CLIENTS): client-%: .cache/clients/%/installed
 	@echo "» $*: $$(.cache/clients/$*/bin/python -m pip list 2>/dev/null | grep -E '^(huggingface|modelscope)' | xargs)"
-	.cache/clients/$*/bin/python -m pytest --quiet $(TESTS_$*)
+	TEST_MODELSCOPE_PYTHON=$(CURDIR)/.cache/clients/$*/bin/python .cache/clients/$*/bin/python -m pytest --quiet $(TESTS_$*)
 
 # Only what the sources need: no paddle, no torch. The client is what each is for, so it is not constrained.
 .cache/clients/%/installed: pyproject.toml

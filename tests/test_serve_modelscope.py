@@ -269,10 +269,10 @@ print(api.get_valid_revision("org/bert", revision="v1.0"), api.repo_exists("org/
 
 
 def test_the_full_modelscope_package(hub: Hub, tmp_path: Path) -> None:
-    """Run where TEST_MODELSCOPE_PYTHON names an interpreter that has it: it is large, and pulls its own versions."""
+    """By the interpreter in TEST_MODELSCOPE_PYTHON, which `make test-clients` sets."""
     python = os.environ.get("TEST_MODELSCOPE_PYTHON", sys.executable)
     if subprocess.run([python, "-c", "import modelscope"], check=False, capture_output=True).returncode:
-        pytest.skip("needs the package modelscope; TEST_MODELSCOPE_PYTHON may name an interpreter that has it")
+        pytest.skip("the full modelscope package is large; `make test-clients` has it and runs this")
     ran = subprocess.run([python, "-c", FULL], check=True, capture_output=True, text=True, timeout=120)
     main, tag, dev, rest = ran.stdout.strip().splitlines()[-4:]
     assert content(main) == FILES
