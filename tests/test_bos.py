@@ -21,7 +21,7 @@ import pytest
 
 import hostile
 import pphub.resolve
-import pphub_plugins.bos
+import pphub_plugins.probe
 from conftest import ROOT
 from hubs import Canned, Hub, edit, fill, redirect, stall, status
 from pphub import api
@@ -435,7 +435,7 @@ def test_a_silent_hub_does_not_hold_us_up(repo: str, monkeypatch: pytest.MonkeyP
 
 def test_answers_that_drip_do_not_hold_us_up(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each byte comes in time; the whole never does."""
-    monkeypatch.setattr(pphub_plugins.bos, "_LIMIT", 1.0)
+    monkeypatch.setattr(pphub_plugins.probe, "_LIMIT", 1.0)
     hub.on("/", stall(0, 3))
     hub.on("/", edit(headers={"content-length": None}))
     start = time.monotonic()

@@ -6,6 +6,7 @@ of ``paddlenlp.transformers``, which is imported only then.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pphub import api
@@ -21,6 +22,7 @@ from pphub.stages import stage
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
     from pathlib import Path
 
     from pphub_cache.store import Snapshot
@@ -50,14 +52,12 @@ _CONFIG_FILES = Selection(include=("config.json", "model_config.json"))
 _NO_WEIGHTS = Selection(exclude=WEIGHT_PATTERNS)
 
 
-class _NotMade:
+class _Auto:
+    """Shared by all classes: a name is resolved and fetched here, and loaded by the class."""
+
     def __init__(self) -> None:
         msg = f"{type(self).__name__} is not made by calling it"
         raise UsageError(msg, hint=f"write {type(self).__name__}.from_pretrained(name)")
-
-
-class _AutoModelBase(_NotMade):
-    """Shared by all auto classes of models; PaddleNLP's class of the same name chooses the model class."""
 
     @classmethod
     def from_pretrained(
@@ -69,31 +69,44 @@ class _AutoModelBase(_NotMade):
         offline: bool | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Load a model by name, downloading and converting it first if it needs to be.
+        """Load by name, downloading and converting first what needs to be.
 
         Args:
             name: a shortcut, ``[SCHEME:]ORG/NAME[@REVISION]``, a folder, or a weights file with its config beside it.
             revision: branch, tag or commit; None for the source's default.
             source: the scheme of the one source to ask; None for the configured order.
             offline: open no socket; None asks the environment.
-            **kwargs: passed through to PaddleNLP's config and model (``num_classes=2``, ``dtype="float16"``, …).
+            **kwargs: passed through to PaddleNLP (``num_classes=2``, ``dtype="float16"``, …).
 
         Returns:
-            A model of ``paddlenlp.transformers`` in eval mode, weights really loaded.
+            An object of ``paddlenlp.transformers``: a model in eval mode with its weights really loaded, a
+            configuration, or a tokenizer. For the latter two no weights are downloaded.
 
         Raises:
-            LoadFailed: a parameter of the base model is not in the checkpoint, or shapes differ.
+            LoadFailed: PaddleNLP cannot make it, shapes differ, or a parameter of the base model is missing.
             PphubError: see :mod:`pphub.errors`.
 
         Warns:
             FreshParameters: a task head is not in the checkpoint; its parameters are named.
+            UnusedTensors: the checkpoint holds more of the base model than the config describes.
         """
-        progress = choose_progress()
-        snapshot = api.fetch(name, revision, source, offline, progress=progress)
+        return cls._load(partial(api.fetch, name, revision, source, offline), kwargs)
+
+    @classmethod
+    def _load(cls, fetch: Callable[..., Snapshot], kwargs: dict[str, Any]) -> Any:
+        raise NotImplementedError
+
+
+class _AutoModelBase(_Auto):
+    """Shared by all classes of models; PaddleNLP's class of the same name chooses the model class."""
+
+    @classmethod
+    def _load(cls, fetch: Callable[..., Snapshot], kwargs: dict[str, Any]) -> Any:
+        snapshot = fetch()
         weights = weight_files(snapshot.files)
         folder = snapshot.folder
         if not is_paddle(weights):
-            folder, weights = api.convert_snapshot(snapshot, None, None, progress), (WEIGHTS_FILE,)
+            folder, weights = api.convert_snapshot(snapshot, None, None, choose_progress()), (WEIGHTS_FILE,)
         with stage("load") as current:
             model = load_model(cls.__name__, folder, weights, kwargs)
             current.outcome = type(model).__name__
@@ -160,76 +173,22 @@ class AutoDiscriminator(_AutoModelBase):
     """The discriminator of ELECTRA."""
 
 
-class AutoConfig(_NotMade):
+class AutoConfig(_Auto):
     """Configurations."""
 
     @classmethod
-    def from_pretrained(
-        cls,
-        name: str | os.PathLike[str],
-        *,
-        revision: str | None = None,
-        source: str | None = None,
-        offline: bool | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Load a configuration by name; only ``config.json`` is downloaded.
-
-        Args:
-            name: as for :meth:`AutoModel.from_pretrained`, and so the others.
-            revision: branch, tag or commit.
-            source: the scheme of the one source to ask.
-            offline: open no socket.
-            **kwargs: values that override those of the file.
-
-        Returns:
-            A configuration object of ``paddlenlp.transformers``.
-        """
-        snapshot = _fetch(name, revision, source, offline, _CONFIG_FILES)
-        return load_config(snapshot.folder, _paddle_config(snapshot.folder), kwargs)
+    def _load(cls, fetch: Callable[..., Snapshot], kwargs: dict[str, Any]) -> Any:
+        folder = fetch(_CONFIG_FILES).folder
+        return load_config(folder, _paddle_config(folder), kwargs)
 
 
-class AutoTokenizer(_NotMade):
+class AutoTokenizer(_Auto):
     """Tokenizers."""
 
     @classmethod
-    def from_pretrained(
-        cls,
-        name: str | os.PathLike[str],
-        *,
-        revision: str | None = None,
-        source: str | None = None,
-        offline: bool | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Load a tokenizer by name; no weights are downloaded.
-
-        Args:
-            name: as for :meth:`AutoModel.from_pretrained`, and so the others.
-            revision: branch, tag or commit.
-            source: the scheme of the one source to ask.
-            offline: open no socket.
-            **kwargs: passed through to PaddleNLP's tokenizer.
-
-        Returns:
-            A tokenizer of ``paddlenlp.transformers``.
-
-        Raises:
-            LoadFailed: PaddleNLP cannot make one from the files there are.
-        """
-        snapshot = _fetch(name, revision, source, offline, _NO_WEIGHTS)
-        return load_tokenizer(snapshot.folder, _tokenizer_class(snapshot.folder), kwargs)
-
-
-def _fetch(
-    name: str | os.PathLike[str],
-    revision: str | None,
-    source: str | None,
-    offline: bool | None,
-    files: Selection,
-) -> Snapshot:
-    """Only the wanted files; of a path on this disk everything is there already."""
-    return api.fetch(name, revision, source, offline, files, progress=choose_progress())
+    def _load(cls, fetch: Callable[..., Snapshot], kwargs: dict[str, Any]) -> Any:
+        folder = fetch(_NO_WEIGHTS).folder
+        return load_tokenizer(folder, _tokenizer_class(folder), kwargs)
 
 
 def _paddle_config(folder: Path) -> dict[str, object]:

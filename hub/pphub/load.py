@@ -197,7 +197,7 @@ def _fill(model: Any, tensors: Mapping[str, Tensor], absent: tuple[str, ...], *,
     if match.unused:
         listed = ", ".join(match.unused[:20]) + (" …" if len(match.unused) > 20 else "")
         text = f"{type(model).__name__} has no place for these tensors of the base model, which were left out: {listed}"
-        warnings.warn(text, UnusedTensors, stacklevel=4)
+        warnings.warn(text, UnusedTensors, stacklevel=5)
     for name, tensor in match.pairs.items():
         if name not in wrong:
             _set(expected[name], tensor)
@@ -244,7 +244,7 @@ def _judge_fresh(model: Any, fresh: tuple[str, ...], absent: tuple[str, ...], *,
     if fresh:
         listed = ", ".join(fresh)
         text = f"these parameters of {kind} are not in the checkpoint and keep random start values: {listed}"
-        warnings.warn(text, FreshParameters, stacklevel=5)
+        warnings.warn(text, FreshParameters, stacklevel=6)
 
 
 def _set(parameter: Any, tensor: Tensor) -> None:

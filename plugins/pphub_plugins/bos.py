@@ -27,24 +27,21 @@ import hashlib
 import json
 import os
 import re
-import threading
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
-from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Final, TypeVar
-from urllib.parse import quote, unquote, urljoin, urlsplit
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, unquote, urlsplit
 
-from pphub.errors import AccessDenied, Corrupt, ModelNotFound, RevisionNotFound, SourceUnavailable, UsageError
+from pphub.errors import Corrupt, ModelNotFound, RevisionNotFound, UsageError
 from pphub.settings import without_password
 from pphub.source import Digest, Listing, RemoteFile
+from pphub_plugins.probe import Probe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
-    import requests
 
 __all__ = ["BosSource"]
 
@@ -69,20 +66,11 @@ _TOKENIZER_FILES: Final = (
     "special_tokens_map.json",
     "tokenizer_config.json",
 )
-_LARGEST_INDEX: Final = 32 << 20
 _SHARD: Final = re.compile(r"\w[\w.+-]*")  # beside the index; a path would be asked for elsewhere
 
-_THREADS: Final = 8
-_TIMEOUTS: Final = (4.0, 5.0)  # seconds to connect, and of silence
-_PATIENCE: Final = 9.0  # seconds without a single answer, whatever the reason
-_LIMIT: Final = 30.0  # seconds for all of them
-_MAX_REDIRECTS: Final = 5
-_GONE: Final = frozenset({404, 410})
 
 _CHECK_NETWORK: Final = "check the network and proxy, set PPNLP_ENDPOINT to a mirror, or use --source"
 _BROKEN: Final = "a mirror may be broken: unset PPNLP_ENDPOINT, or try another source"
-
-T = TypeVar("T")
 
 
 class BosSource:
@@ -98,8 +86,8 @@ class BosSource:
         """List what is there now; see :meth:`pphub.source.Source.list_files`."""
         bucket = _Bucket.at(self.endpoint())
         _check(repo, revision, bucket)
-        with _Client(bucket) as client:
-            found = _find(repo, client)
+        with Probe(bucket.endpoint, bucket.authorization, "PPNLP_ENDPOINT") as client:
+            found = _find(repo, bucket, client)
         commit = _commit_of(found)
         if revision and revision not in (_LATEST, commit):
             msg = f"{repo} at {bucket} is no longer what the commit {revision} stood for"
@@ -261,13 +249,13 @@ class _Found:
     mark: str
 
 
-def _find(repo: str, client: _Client) -> list[_Found]:
+def _find(repo: str, bucket: _Bucket, client: Probe) -> list[_Found]:
     """All files of a model, sorted.
 
     Raises:
         ModelNotFound: none of them is there, or those of a built-in name lack the weights.
     """
-    entry, bucket = _table().names.get(repo), client.bucket
+    entry = _table().names.get(repo)
     found = _exists(_candidates(repo, entry, bucket), client)
     if entry is not None and bucket.is_mirror and not _has_weights(found):
         found = _exists(_candidates(repo, None, bucket), client)
@@ -278,13 +266,13 @@ def _find(repo: str, client: _Client) -> list[_Found]:
     if not found:
         msg = f"there is no model {repo} at {bucket}: none of the files that a model has there exists"
         raise ModelNotFound(msg, hint="check the spelling, or ask another source")
-    found += _shards(repo, found, client)
+    found += _shards(repo, found, bucket, client)
     if entry is not None:
         found += [_Found(file, str(file.digest)) for file in _made(entry, {one.file.path for one in found})]
     return sorted(found, key=lambda one: one.file.path)
 
 
-def _exists(candidates: Mapping[str, tuple[str, ...]], client: _Client) -> list[_Found]:
+def _exists(candidates: Mapping[str, tuple[str, ...]], client: Probe) -> list[_Found]:
     urls = list(dict.fromkeys(url for places in candidates.values() for url in places))
     answers = client.each(client.head, urls)
     found = []
@@ -299,7 +287,7 @@ def _has_weights(found: list[_Found]) -> bool:
     return any(one.file.path in _WEIGHTS for one in found)
 
 
-def _shards(repo: str, found: list[_Found], client: _Client) -> list[_Found]:
+def _shards(repo: str, found: list[_Found], bucket: _Bucket, client: Probe) -> list[_Found]:
     """The files that the index of a checkpoint in several files speaks of; BOS cannot list them."""
     indexes = [one.file.url for one in found if one.file.path.endswith(".index.json")]
     names: set[str] = set()
@@ -311,7 +299,7 @@ def _shards(repo: str, found: list[_Found], client: _Client) -> list[_Found]:
     if not all(isinstance(name, str) and _SHARD.fullmatch(name) for name in names):
         raise Corrupt(f"an index of {repo} names files that cannot be", hint=_BROKEN)
     names -= {one.file.path for one in found}
-    return _exists({name: (client.bucket.community(repo, name),) for name in sorted(names)}, client)
+    return _exists({name: (bucket.community(repo, name),) for name in sorted(names)}, client)
 
 
 def _read_headers(path: str, url: str, headers: Mapping[str, str]) -> _Found:
@@ -345,146 +333,3 @@ def _commit_of(found: list[_Found]) -> str:
     """A name for the content as it is told, since BOS has none."""
     lines = "".join(f"{one.file.path}\0{one.file.size}\0{one.mark}\n" for one in found)
     return hashlib.sha1(lines.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
-
-
-class _Client:
-    """Asks in parallel, and gives up in bounded time."""
-
-    def __init__(self, bucket: _Bucket) -> None:
-        self.bucket = bucket
-        self._session = _new_session()
-        self._end = time.monotonic() + _LIMIT
-
-    def __enter__(self) -> _Client:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._session.close()
-
-    def each(self, function: Callable[[str], T], urls: list[str]) -> dict[str, T]:
-        """The function's answer for every URL; the first error ends it."""
-        waiting: SimpleQueue[str] = SimpleQueue()
-        done: SimpleQueue[tuple[str, T | Exception]] = SimpleQueue()
-        stop = threading.Event()
-        for url in urls:
-            waiting.put(url)
-
-        def work() -> None:
-            with suppress(Empty):
-                while not stop.is_set():
-                    url = waiting.get_nowait()
-                    try:
-                        done.put((url, function(url)))
-                    except Exception as error:  # noqa: BLE001  raised again where the answer is awaited
-                        done.put((url, error))
-
-        for _ in range(min(_THREADS, len(urls))):
-            # Daemons: nobody waits for an answer that drips in for ever, not even the interpreter when it ends.
-            threading.Thread(target=work, name="pphub-bos", daemon=True).start()
-        try:
-            return dict(self._answer(done) for _ in urls)
-        finally:
-            stop.set()
-
-    def _answer(self, done: SimpleQueue[tuple[str, T | Exception]]) -> tuple[str, T]:
-        try:
-            url, answer = done.get(timeout=max(min(_PATIENCE, self._end - time.monotonic()), 0))
-        except Empty:
-            msg = f"{self.bucket} could not be reached: it does not answer in time"
-            raise SourceUnavailable(msg, hint=_CHECK_NETWORK) from None
-        if isinstance(answer, Exception):
-            raise answer
-        return url, answer
-
-    def head(self, url: str) -> Mapping[str, str] | None:
-        """The headers of a file, or None if it is not there."""
-        response = self._ask("HEAD", url)
-        if response.status_code in _GONE:
-            return None
-        if response.headers.get("Content-Type", "").startswith("text/html"):
-            # Whoever answers a question for a file with a web page answers every question so.
-            msg = f"{self.bucket} answered with a web page; is a login page in between?"
-            raise SourceUnavailable(msg, hint=_BROKEN)
-        return response.headers
-
-    def read(self, url: str) -> bytes:
-        """A small file."""
-        with self._ask("GET", url) as response:
-            content = bytearray()
-            try:
-                for piece in response.iter_content(1 << 16):
-                    content += piece
-                    if len(content) > _LARGEST_INDEX or time.monotonic() > self._end:
-                        raise SourceUnavailable(f"{without_password(url)} takes too long to read", hint=_BROKEN)
-            except (OSError, ValueError) as error:  # what requests raises is an OSError
-                msg = f"the connection for {without_password(url)} failed: {_reason(error)}"
-                raise SourceUnavailable(msg, hint=_CHECK_NETWORK) from error
-            if response.status_code != 200:
-                raise SourceUnavailable(f"{without_password(url)} was there a moment ago", hint="run the command again")
-            return bytes(content)
-
-    def _ask(self, method: str, url: str) -> requests.Response:
-        try:
-            response = self._follow(method, url)
-        except (OSError, ValueError) as error:
-            msg = f"{self.bucket} could not be reached: {_reason(error)}"
-            raise SourceUnavailable(msg, hint=_CHECK_NETWORK) from error
-        status = response.status_code
-        if status == 200 or status in _GONE:
-            return response
-        response.close()
-        if status in {401, 403}:
-            msg = f"access to {without_password(url)} was refused (HTTP {status})"
-            raise AccessDenied(msg, hint="a mirror may want a login: PPNLP_ENDPOINT=https://USER:PASSWORD@HOST/…")
-        msg = f"{self.bucket} answered HTTP {status} when asked for {without_password(url)}"
-        raise SourceUnavailable(msg, hint="try again later, set PPNLP_ENDPOINT to a mirror, or use --source")
-
-    def _follow(self, method: str, url: str) -> requests.Response:
-        """Ask, following redirects by hand: the login goes to the endpoint and nowhere else."""
-        for _ in range(_MAX_REDIRECTS):
-            ours = urlsplit(url)[:2] == urlsplit(self.bucket.endpoint)[:2]
-            headers = dict(self.bucket.authorization) if ours else {}
-            response = self._session.request(
-                method, url, headers=headers, timeout=_TIMEOUTS, stream=method != "HEAD", allow_redirects=False
-            )
-            target = self._session.get_redirect_target(response)
-            if not target:
-                return response
-            response.close()
-            url = urljoin(url, target)
-        raise ValueError("it redirects without end")
-
-
-def _new_session() -> requests.Session:
-    """A session that keeps connections alive and sends no credentials of its own accord."""
-    from http.cookiejar import DefaultCookiePolicy
-
-    import requests
-    from requests.adapters import HTTPAdapter
-
-    session = requests.Session()
-    session.headers.clear()
-    # Bytes as stored: of a packed body, neither size nor hash would be the file's.
-    session.headers.update({"User-Agent": "pphub", "Accept-Encoding": "identity"})
-    session.auth = _leave  # with none at all, requests would look in ~/.netrc
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, HTTPAdapter(pool_maxsize=_THREADS))
-    return session
-
-
-def _leave(request: Any) -> Any:
-    return request
-
-
-def _reason(error: BaseException) -> str:
-    """The innermost cause, without URLs."""
-    chain: list[BaseException] = [error]
-    while inner := chain[-1].__cause__ or chain[-1].__context__:
-        chain.append(inner)
-    if any("Timeout" in type(one).__name__ for one in chain):
-        return f"no answer within {sum(_TIMEOUTS):g} s"
-    for one in reversed(chain):
-        if isinstance(one, OSError) and one.strerror:
-            return f"{type(error).__name__} ({one.strerror})"
-    return str(error) if type(error) is ValueError else type(error).__name__
