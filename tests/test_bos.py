@@ -622,7 +622,7 @@ ERNIE = {"[PAD]": 0, "[CLS]": 1, "[SEP]": 2, "[MASK]": 3, "[UNK]": 17963} | dict
 def test_paddlenlp_tokenizes_with_a_vocabulary(
     name: str, words: dict[str, int], text: str, ids: list[int], paddlenlp: Any, hub: Hub
 ) -> None:
-    stock(hub, name, {"model_state.pdparams": b"weights", "vocab.txt": vocab(21128, **words)})
+    stock(hub, name, {"model_state.pdparams": FILES["model_state.pdparams"], "vocab.txt": vocab(21128, **words)})
     tokenizer = paddlenlp.AutoTokenizer.from_pretrained(str(api.download(f"bos:{name}")))
     assert type(tokenizer).__name__ == TABLE[name]["tokenizer"]
     assert tokenizer(text)["input_ids"] == ids
@@ -633,7 +633,13 @@ def test_paddlenlp_tokenizes_with_merges(paddlenlp: Any, hub: Hub) -> None:
     words = {"<|endoftext|>": 0, "h": 1, "i": 2, "hi": 3, "Ġ": 4, "Ġhi": 5}
     merges = b"#version: 0.2\nh i\n\xc4\xa0 hi\n"
     stock(
-        hub, "gpt2-en", {"model_state.pdparams": b"w", "vocab.json": json.dumps(words).encode(), "merges.txt": merges}
+        hub,
+        "gpt2-en",
+        {
+            "model_state.pdparams": FILES["model_state.pdparams"],
+            "vocab.json": json.dumps(words).encode(),
+            "merges.txt": merges,
+        },
     )
     tokenizer = paddlenlp.AutoTokenizer.from_pretrained(str(api.download("bos:gpt2-en")))
     assert type(tokenizer).__name__ == "GPTTokenizer"
@@ -657,7 +663,7 @@ def test_paddlenlp_tokenizes_with_sentencepiece(name: str, paddlenlp: Any, hub: 
             b"[PAD]\n[CLS]\n[SEP]\n[UNK]\n[MASK]\n"
             + "\n".join(line.split("\t")[0] for line in (tmp_path / "spm.vocab").read_text().splitlines()).encode()
         )
-    stock(hub, name, {"model_state.pdparams": b"weights", **contents})
+    stock(hub, name, {"model_state.pdparams": FILES["model_state.pdparams"], **contents})
     tokenizer = paddlenlp.AutoTokenizer.from_pretrained(str(api.download(f"bos:{name}")))
     assert type(tokenizer).__name__ == TABLE[name]["tokenizer"]
     assert len(tokenizer("the weather is nice")["input_ids"]) > 4

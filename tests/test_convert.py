@@ -490,3 +490,19 @@ def test_what_a_killed_conversion_left_is_removed_by_the_next(tmp_path: Path, ho
     check_table(loaded(pphub.convert(model)), berts.state(settings), 2)
     check_table(loaded(pphub.convert(model, tmp_path / "out")), berts.state(settings), 2)
     assert [len(list(folder.glob(".*.tmp"))) for folder in folders] == [0, 0]
+
+
+def test_weights_of_the_users_own_are_not_replaced(tmp_path: Path) -> None:
+    settings = berts.config()
+    model, out = berts.write_bin(tmp_path / "m", settings, berts.state(settings)), tmp_path / "out"
+    pphub.convert(model, out)
+    (out / "model_state.pdparams").write_bytes(b"weeks of training")
+    for dtype in (None, "float16"):
+        with pytest.raises(UsageError, match=r"model_state\.pdparams was changed since"):
+            pphub.convert(model, out, dtype=dtype)
+    assert (out / "model_state.pdparams").read_bytes() == b"weeks of training"
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "conversion.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(UsageError, match="no conversion of pphub's"):
+        pphub.convert(model, other)

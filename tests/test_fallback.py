@@ -15,7 +15,7 @@ import pphub
 from conftest import ROOT
 from hubs import Hub, cut, fill, small_model, stall, status
 from pphub.api import fetch, plan
-from pphub.errors import AccessDenied, Corrupt, ModelNotFound, NotCached, SourceUnavailable
+from pphub.errors import AccessDenied, Corrupt, ModelNotFound, NotCached, SourceUnavailable, UnsafeCheckpoint
 from pphub.registry import installed_sources
 from pphub_cache.progress import SilentProgress
 
@@ -269,3 +269,39 @@ def test_the_example_of_the_users_document_can_be_said_exactly_so(tmp_path: Path
         )
     assert result.returncode == 0, result.stderr
     assert "/snapshots/ms/ZhipuAI/GLM130B/" in result.stdout
+
+
+# -- what is cached in part ----------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_completed_is_taken_whole_from_another(hubs: tuple[Hub, Hub]) -> None:
+    pphub.download(NAME, include="config.json", progress=Notes())
+    hubs[0].on("/", status(503))
+    assert served_by()[0] == "ms"
+    # From here on the whole one is what the name stands for, online and off, though hf comes first.
+    for options in ({}, {"offline": True}):
+        assert served_by(**options)[0] == "ms"
+
+
+def test_a_hostile_paddle_checkpoint_does_not_get_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    """PaddleNLP would run it from the folder that a download hands out."""
+    evil = f"cos\nsystem\n(Vtouch '{tmp_path / 'mark'}'\ntR.".encode()
+    with Hub.open(tmp_path / "hub", {NAME: {"config.json": b"{}", "model_state.pdparams": evil}}) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        with pytest.raises(UnsafeCheckpoint, match=r"model_state\.pdparams: refused at byte .*os\.system"):
+            pphub.download(NAME, source="hf", progress=Notes())
+    assert not [path for path in home.rglob("*") if path.is_file() and path.read_bytes() == evil]
+    assert not (tmp_path / "mark").exists()
+
+
+def test_a_silent_store_is_not_waited_for_again_and_again(
+    hubs: tuple[Hub, Hub], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pphub_cache.transfer.READ_SECONDS", 0.5)
+    hubs[0].on("/resolve/", stall(0, 5))
+    begin = time.monotonic()
+    assert served_by()[0] == "ms"
+    assert hubs[0].count("/resolve/") <= 2
+    assert time.monotonic() - begin < 10

@@ -531,11 +531,16 @@ def test_a_hostile_name(hub: Hub, name: str, home: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ["../x.json", "a/../../x.json", "x .json ", "x\0.so", "CON"])
 def test_a_hostile_name_that_nobody_wants(hub: Hub, name: str) -> None:
+    """It is not fetched, but it shows what the hub is; who chooses the files is not held up by the others."""
     oid = git_sha1(b"{}")
     hub.on("/tree/", tree(lambda entries: entries.append({"type": "file", "path": name, "size": 2, "oid": oid})))
-    download(REPO)
-    with pytest.raises(UnsafeCheckpoint):
-        download(REPO, include=name)
+    choices: list[dict[str, Any]] = [{}, {"include": name}]
+    for choice in choices:
+        with pytest.raises(UnsafeCheckpoint):
+            download(REPO, **choice)
+    assert hub.count("/resolve/") == 0
+    download(REPO, exclude=name)
+    download(REPO, include="vocab.txt")
 
 
 def test_names_of_the_hub_do_not_steer_the_terminal(hub: Hub) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from pphub.errors import UnsafeCheckpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
 __all__ = ["check_paths"]
 
@@ -17,14 +17,17 @@ _MAX_PATH_BYTES: Final = 1024
 # Names Windows reserves, with any suffix; a cache may be shared with Windows, so they are refused everywhere.
 _RESERVED: Final = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 # Control characters, and those that turn the direction of text, could make a name look like another.
-_FORBIDDEN: Final = re.compile(r'[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\\:*?"<>|]')
+_FORBIDDEN: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\\]")
+# Logs beside a model are often named by the time of day; that matters only for files that are wanted here.
+_NOT_ON_WINDOWS: Final = re.compile(r'[:*?"<>|]')
 
 
-def check_paths(paths: Iterable[str], *, origin: str) -> None:
+def check_paths(paths: Iterable[str], wanted: Container[str], *, origin: str) -> None:
     """Refuse a listing that would write outside its folder, or that no file system could hold faithfully.
 
     Args:
-        paths: the file names as the source gave them.
+        paths: the file names as the source gave them; also those that are not fetched show what the source is.
+        wanted: those that will be written.
         origin: who gave them, for the message.
 
     Raises:
@@ -33,18 +36,18 @@ def check_paths(paths: Iterable[str], *, origin: str) -> None:
     files: dict[str, str] = {}
     folders: dict[str, str] = {}
     for path in paths:
-        problem = _problem(path) or _clash(path, files, folders)
+        problem = _problem(path, is_wanted=path in wanted) or _clash(path, files, folders)
         if problem:
             shown = path if len(path) <= 120 else f"{path[:120]}…"
             msg = f"{origin} lists the file name {shown!r}, which {problem}; nothing was written"
             raise UnsafeCheckpoint(msg, hint="leave the file out with --exclude, or tell the owner of the repository")
 
 
-def _problem(path: str) -> str | None:
+def _problem(path: str, *, is_wanted: bool) -> str | None:
     segments = path.split("/")
     if not path or path.startswith("/") or any(segment in {"", ".", ".."} for segment in segments):
         return "is empty, absolute, or leaves its folder"
-    if _FORBIDDEN.search(path):
+    if _FORBIDDEN.search(path) or (is_wanted and _NOT_ON_WINDOWS.search(path)):
         return "has a character that some file systems forbid or take for a separator"
     if any(_RESERVED.fullmatch(segment) or segment.endswith((".", " ")) for segment in segments):
         return "is reserved on Windows"

@@ -101,12 +101,20 @@ def fetch(
         else:
             progress.finish()
             return fetched
-        if attempt == _ATTEMPTS or (isinstance(problem, Corrupt) and attempt == 2):
+        if attempt == _limit(problem):
             raise problem
         delay = _FIRST_DELAY * 2 ** (attempt - 1)
         progress.note(f"{problem.message}; trying again in {delay:g} s")
         time.sleep(delay)
     raise AssertionError  # the loop returns or raises
+
+
+def _limit(problem: Corrupt | SourceUnavailable) -> int:
+    """How often to try. A silence has cost its time already, and another source may be waiting to be asked."""
+    if isinstance(problem.__cause__, requests.ReadTimeout):  # not even the head of an answer came
+        return 1
+    silent = isinstance(problem.__cause__, urllib3.exceptions.ReadTimeoutError)
+    return 2 if silent or isinstance(problem, Corrupt) else _ATTEMPTS
 
 
 def _attempt(

@@ -11,7 +11,7 @@ from pphub import settings
 from pphub.checkpoint.folder import is_paddle, open_checkpoint, read_config
 from pphub.conversion.dtypes import check_dtype
 from pphub.conversion.job import conversion_key, is_complete, make_job, run_job
-from pphub.errors import AccessDenied, ConversionFailed, Corrupt, FileNotInModel, SourceUnavailable, UsageError
+from pphub.errors import AccessDenied, ConversionFailed, Corrupt, NotFound, SourceUnavailable, UsageError
 from pphub.fetching import fetch_snapshot
 from pphub.names import parse
 from pphub.progress import choose_progress
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from pphub.names import ModelRef
     from pphub.source import Listing, RemoteFile
     from pphub_cache.progress import Progress
+
+# After these, another source may do better.
+_NEXT = (AccessDenied, Corrupt, NotFound, SourceUnavailable)
 
 __all__ = ["Outlook", "convert", "convert_snapshot", "download", "fetch", "plan", "prepare"]
 
@@ -84,19 +87,26 @@ def fetch(
     progress = progress or choose_progress()
     no_network = settings.offline() if offline is None else offline
     with stage("resolve") as current:
-        found = find_local(ref, store, offline=no_network, refresh=refresh)
+        found = find_local(ref, store, selection, offline=no_network, refresh=refresh)
         current.outcome = _describe(ref, found)
+    search = Search(ref, progress.note)
     if found is None:
-        return _fetch_remote(ref, store, selection, progress)
-    with stage("download") as current:
-        snapshot = fetch_snapshot(found, store, selection, progress, revision=ref.revision, offline=no_network)
-        current.outcome = "nothing to fetch" if snapshot is found else str(snapshot.folder)
+        return _fetch_remote(ref, search, store, selection, progress)
+    try:
+        with stage("download") as current:
+            snapshot = fetch_snapshot(found, store, selection, progress, revision=ref.revision, offline=no_network)
+            current.outcome = "nothing to fetch" if snapshot is found else str(snapshot.folder)
+    except _NEXT as error:
+        if no_network or ref.kind != "name":
+            raise
+        # What is cached in part cannot be completed where it came from; another source may have it whole.
+        search.passed_over(found.source, found.repo, error)
+        return _fetch_remote(ref, search, store, selection, progress)
     return _with_only(ref.path.name, snapshot) if ref.kind == "file" else snapshot
 
 
-def _fetch_remote(ref: ModelRef, store: Store, selection: Selection, progress: Progress) -> Snapshot:
+def _fetch_remote(ref: ModelRef, search: Search, store: Store, selection: Selection, progress: Progress) -> Snapshot:
     """From the first source that has the model and hands it over, whole: files of two are never mixed."""
-    search = Search(ref, progress.note)
     listings = search.listings()
     while True:
         with stage("resolve") as current:
@@ -109,7 +119,7 @@ def _fetch_remote(ref: ModelRef, store: Store, selection: Selection, progress: P
                 snapshot = fetch_snapshot(listing, store, selection, progress, revision=ref.revision, offline=False)
                 current.outcome = str(snapshot.folder)
                 return snapshot
-        except (AccessDenied, Corrupt, FileNotInModel, SourceUnavailable) as error:
+        except _NEXT as error:
             search.passed_over(listing.source, listing.repo, error)
 
 
@@ -247,7 +257,7 @@ def convert_snapshot(snapshot: Snapshot, out: Path | None, dtype: str | None, pr
         with entry_lock(lock, on_wait=lambda owner: progress.note(f"waiting for the conversion: {owner} is at it")):
             if not is_complete(target, key):
                 remove_leftovers(target)
-                run_job(job, target, progress)
+                run_job(job, target, progress, keep_edits=out is not None)
                 current.outcome = str(target)
     return target
 
@@ -283,10 +293,10 @@ def plan(
     ref = parse(str(name), source=source, revision=revision)
     store = Store(settings.home())
     no_network = settings.offline() if offline is None else offline
-    if no_network and ref.kind == "name" and find_cached(ref, store) is None:
+    if no_network and ref.kind == "name" and find_cached(ref, store, selection) is None:
         outlook = _outlook(ref)
         return outlook, selection.pick(file.path for file in outlook.files)
-    found = find_local(ref, store, offline=no_network, refresh=refresh)
+    found = find_local(ref, store, selection, offline=no_network, refresh=refresh)
     if found is None:
         search = Search(ref)
         found = next(search.listings(), None)

@@ -31,7 +31,8 @@ def cached_path(name: str | os.PathLike[str], revision: str | None = None, sourc
     ref = parse(str(name), source=source, revision=revision)
     if ref.kind != "name":
         return ref.path if ref.kind == "folder" else ref.path.parent
-    snapshot = find_cached(ref, Store(settings.home()))
-    if snapshot is None or snapshot.missing(Selection().pick(snapshot.files)):
+    selection = Selection()
+    snapshot = find_cached(ref, Store(settings.home()), selection)
+    if snapshot is None or snapshot.missing(selection.pick(snapshot.files)):
         return None
     return snapshot.folder

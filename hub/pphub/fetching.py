@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pphub.errors import FileNotInModel, NotCached, NotFound, RevisionNotFound
+from pphub.errors import Corrupt, FileNotInModel, NotCached, NotFound, RevisionNotFound, UnsafeCheckpoint
 from pphub.resolve import ask
 from pphub.source import Listing
 from pphub_cache.lock import entry_lock
@@ -64,7 +65,7 @@ def fetch_snapshot(
     if offline:
         listed = "\n".join(f"  {path}" for path in missing)
         msg = f"{found.repo} is in the cache without these files, and the network is switched off:\n{listed}"
-        raise NotCached(msg, hint=f"when you are online: hub download {found.source}:{found.repo}@{found.commit}")
+        raise NotCached(msg, hint=f"when you are online: hub download {found.source}:{found.repo}@{found.revision}")
     listing = replace(_same_again(found), revision=found.revision)
     # What the branch stood for then is not what it stands for now, so the refs stay as they are.
     return _download_listing(listing, store, selection, progress, refs=frozenset())
@@ -75,11 +76,14 @@ def _same_again(snapshot: Snapshot) -> Listing:
 
     Not every source can be asked for a commit; one that cannot is asked for the revision, and must not have moved.
     """
-    try:
-        listing = ask(snapshot.source, snapshot.repo, snapshot.commit)
-    except NotFound:
+    # The revision first: the commit may be a name of ours for what the hub listed, which it has never heard of.
+    listing = None
+    with suppress(NotFound):
         listing = ask(snapshot.source, snapshot.repo, snapshot.revision)
-    if listing.commit != snapshot.commit:
+    if listing is None or listing.commit != snapshot.commit:
+        with suppress(NotFound):
+            listing = ask(snapshot.source, snapshot.repo, snapshot.commit)
+    if listing is None or listing.commit != snapshot.commit:
         msg = f"{snapshot.repo} at {snapshot.source} is cached in part, and {snapshot.revision!r} has changed since"
         raise RevisionNotFound(msg, hint=f"fetch what it is now: hub download {snapshot.repo} --refresh")
     return listing
@@ -105,8 +109,11 @@ def _download_listing(
         # Another process may have fetched it while this one waited.
         snapshot = store.read(listing.source, listing.repo, listing.commit) or _as_snapshot(listing, folder)
         # With what is stored: `a.txt` of an earlier call may clash with the `A.txt` of this one.
-        stored = [path for path, file in snapshot.files.items() if file.stored and path not in wanted]
-        check_paths([*stored, *wanted], origin=f"{listing.repo} at {listing.source}")
+        # All names, since one bad name shows what the source is; of a choice of the user's, those chosen.
+        listed = [file.path for file in listing.files if not selection.leaves_out(file.path)]
+        checked = list(wanted) if selection.include else listed
+        stored = [path for path, file in snapshot.files.items() if file.stored and path not in checked]
+        check_paths([*stored, *checked], wanted, origin=f"{listing.repo} at {listing.source}")
         missing = set(snapshot.missing(wanted))
         if missing:
             snapshot = _fetch_missing(listing, missing, snapshot, store, progress)
@@ -148,8 +155,23 @@ def _fetch_blob(
             return file.size, sha256
         with store.incoming(key) as partial:
             fetched = fetch(file, partial, session, listing.headers, progress)
+            _refuse_unsafe(file.path, partial)
             store.keep_blob(partial, fetched.sha256)
         return fetched.size, fetched.sha256
+
+
+def _refuse_unsafe(path: str, content: Path) -> None:
+    """A ``.pdparams`` is a pickle that paddle would run: one that names more than arrays does not get in."""
+    if not path.endswith(".pdparams"):
+        return
+    from pphub.checkpoint.pdparams import read_pdparams
+
+    try:
+        read_pdparams(content)
+    except UnsafeCheckpoint as error:
+        raise UnsafeCheckpoint(error.message.replace(content.name, path), hint=error.hint) from error
+    except Corrupt:
+        pass  # harmless, if of a kind that is not read yet: the loader says so
 
 
 def _content_key(file: RemoteFile, listing: Listing) -> str:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pphub.names import ModelRef
+    from pphub.select import Selection
     from pphub_cache.store import Snapshot, Store
 
 __all__ = ["Search", "ask", "find_cached", "find_local", "places"]
@@ -36,12 +37,15 @@ __all__ = ["Search", "ask", "find_cached", "find_local", "places"]
 _WEIGHT = (AccessDenied, Corrupt, RevisionNotFound, FileNotInModel, ModelNotFound, SourceUnavailable, PphubError)
 
 
-def find_local(ref: ModelRef, store: Store, *, offline: bool, refresh: bool = False) -> Snapshot | Listing | None:
+def find_local(
+    ref: ModelRef, store: Store, selection: Selection, *, offline: bool, refresh: bool = False
+) -> Snapshot | Listing | None:
     """What a reference stands for, as far as this disk knows; opens no socket.
 
     Args:
         ref: the parsed name.
         store: the cache to look in.
+        selection: what is wanted of the model.
         offline: the cache is all there is.
         refresh: pass over the cache where the sources can be asked.
 
@@ -54,7 +58,7 @@ def find_local(ref: ModelRef, store: Store, *, offline: bool, refresh: bool = Fa
     if ref.kind != "name":
         folder = ref.path if ref.kind == "folder" else ref.path.parent
         return ask("file", str(folder), None)
-    if (offline or not refresh) and (cached := find_cached(ref, store)):
+    if (offline or not refresh) and (cached := find_cached(ref, store, selection)):
         return cached
     if offline:
         msg = f"{ref} is not in the cache at {store.layout.home}, and the network is switched off"
@@ -62,14 +66,20 @@ def find_local(ref: ModelRef, store: Store, *, offline: bool, refresh: bool = Fa
     return None
 
 
-def find_cached(ref: ModelRef, store: Store) -> Snapshot | None:
-    """The snapshot in the cache that a name stands for, or None; imports no plugin, opens no socket."""
+def find_cached(ref: ModelRef, store: Store, selection: Selection) -> Snapshot | None:
+    """The snapshot in the cache that a name stands for, or None; imports no plugin, opens no socket.
+
+    Of several, the first that holds all that is wanted; else the first.
+    """
+    first = None
     # Whether a source is still installed makes no difference to what is here.
     for source in (ref.scheme,) if ref.scheme else settings.source_order():
         for repo in candidates(ref.name, source):
-            if snapshot := store.find(source, repo, ref.revision):
+            snapshot = store.find(source, repo, ref.revision)
+            if snapshot and not snapshot.missing(selection.pick(snapshot.files)):
                 return snapshot
-    return None
+            first = first or snapshot
+    return first
 
 
 def places(ref: ModelRef) -> Iterator[tuple[str, str]]:
@@ -143,8 +153,9 @@ class Search:
     def error(self) -> PphubError:
         """One error for all that was tried, of the class that helps most."""
         if not self._failures:
-            msg = f"no source is installed that could be asked for {self._ref}"
-            return SourceNotInstalled(msg, hint="see `hub sources`, or reinstall pphub")
+            msg = f"there is no source that could be asked for {self._ref}"
+            hint = "see `hub sources`, and whether the name is one of your own, which only the sources it lists know"
+            return SourceNotInstalled(msg, hint=hint)
         if len(self._failures) == 1:
             return self._failures[0].error
         # A source that is not installed is a failure only where nothing else was asked.

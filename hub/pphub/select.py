@@ -68,10 +68,14 @@ class Selection:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
 
+    def leaves_out(self, path: str) -> bool:
+        """Whether the user does not want to hear of the file."""
+        return _matches(path, self.exclude)
+
     def pick(self, paths: Iterable[str]) -> tuple[str, ...]:
         """The wanted paths, in the order given."""
         # Excluded first: without the safetensors, the .bin is the one format there is.
-        paths = tuple(path for path in paths if not _matches(path, self.exclude))
+        paths = tuple(path for path in paths if not self.leaves_out(path))
         if self.include:
             chosen = {path for path in paths if _matches(path, self.include)}
         else:

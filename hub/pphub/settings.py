@@ -14,7 +14,7 @@ __all__ = ["CONNECT_SECONDS", "READ_SECONDS", "Setting", "describe", "home", "of
 DEFAULT_SOURCES: Final = ("hf", "ms", "bos")
 CONNECT_SECONDS: Final = 5.0
 """How long one attempt to connect to a hub may take."""
-READ_SECONDS: Final = 30.0
+READ_SECONDS: Final = 15.0
 """How long a hub may stay silent once connected."""
 
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})

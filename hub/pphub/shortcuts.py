@@ -83,8 +83,10 @@ def _checked(path: Path, name: str, repos: Any) -> dict[str, str]:
         raise UsageError(msg, hint=hint)
     for source, repo in repos.items():
         try:
-            parse(repo, source=source)
-        except InvalidName as error:
-            msg = f"the name {name!r} in {path} stands for {repo!r}, which is no repository: {error.message}"
-            raise UsageError(msg, hint=hint) from error
+            whole = parse(repo, source=source).name == repo
+        except InvalidName:
+            whole = False
+        if not whole:
+            msg = f"the name {name!r} in {path} stands for {repo!r}, which is no repository: NAME or ORG/NAME"
+            raise UsageError(msg, hint=hint)
     return dict(repos)

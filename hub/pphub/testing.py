@@ -104,7 +104,7 @@ class SourceContract:
         assert (listing.source, listing.repo) == (source.name, example.repo)
         assert {file.path for file in listing.files} == set(example.files)
         assert len(listing.files) == len(example.files)
-        check_paths([file.path for file in listing.files], origin="the listing")
+        check_paths([file.path for file in listing.files], set(example.files), origin="the listing")
         for file in listing.files:
             assert file.size in (None, len(example.files[file.path])), file.path
 

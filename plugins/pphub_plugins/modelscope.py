@@ -21,6 +21,7 @@ import logging
 import os
 import re
 import threading
+from collections import Counter
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -136,7 +137,7 @@ class _Hub:
         # Half a character is replaced; such a name is refused where it is wanted.
         query = urlencode({"Revision": self.revision, "FilePath": path}, quote_via=quote, errors="replace")
         url = f"{self._url}/api/v1/models/{quote(self.repo)}/repo?{query}"
-        return RemoteFile(path, info.size, Digest("sha256", sha256) if sha256 else None, url)
+        return RemoteFile(path, info.size, Digest("sha256", sha256.lower()) if sha256 else None, url)
 
     def _check_revision(self) -> None:
         """Raise what is missing: the repository or the revision. Branches and tags are listed; commits are not."""
@@ -155,7 +156,7 @@ class _Hub:
             if self._secret:  # the client's own message shows the URL
                 raise self._told(error) from None
             raise self._told(error) from error
-        if log.warned or (len(found) >= _CAP and not log.hears):
+        if (log.warned or (len(found) >= _CAP and not log.hears)) and not _without_cap(found):
             why = "the hub does not list them all" if log.warned else "with its log off the client says nothing of gaps"
             raise SourceUnavailable(f"{self} has {_CAP} entries or more, and {why}", hint="try another source")
         return found
@@ -185,6 +186,12 @@ class _Hub:
 
     def __str__(self) -> str:
         return f"{self.repo} at {without_password(self._url)}"
+
+
+def _without_cap(found: list[Any]) -> bool:
+    """Whether one folder alone has more entries than the cap: then this hub, such as `hub serve`, has none."""
+    folders = Counter(str(getattr(info, "path", "")).rpartition("/")[0] for info in found)
+    return any(count > _CAP for count in folders.values())
 
 
 def _import_client() -> ModuleType:

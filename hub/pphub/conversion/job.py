@@ -119,20 +119,24 @@ def is_complete(folder: Path, key: str) -> bool:
         return False
 
 
-def run_job(job: Job, target: Path, progress: Progress) -> None:
+def run_job(job: Job, target: Path, progress: Progress, *, keep_edits: bool) -> None:
     """Convert into a folder beside the target and move it there when it is whole.
 
     Args:
         job: from :func:`make_job`.
         target: must not exist, be empty, or hold an earlier conversion, which is replaced.
         progress: told how it goes.
+        keep_edits: the target is the user's, so what was changed there since is not replaced.
 
     Raises:
-        UsageError: the target is the source, or holds something else.
+        UsageError: the target is the source, or holds something else, or something that was changed.
         ConversionFailed, UnsafeCheckpoint, Corrupt: nothing is left behind.
         StorageFailed: the disk says no.
     """
     _check_target(job, target)
+    if keep_edits and (edited := _edited(target)):
+        msg = f"{target} holds an earlier conversion, and {', '.join(edited)} was changed since"
+        raise UsageError(msg, hint="choose another --out folder, or move what you changed away")
     tensors = open_checkpoint(job.folder, job.weights)
     plan = make_plan(job.family, tensors)
     check_coverage(job.family, job.architecture, job.config.values, plan)
@@ -154,22 +158,25 @@ def _check_target(job: Job, target: Path) -> None:
     if target.exists() and not target.is_dir():
         msg = f"{target} is a file"
         raise UsageError(msg, hint="choose a folder for --out")
-    if target.is_dir() and any(target.iterdir()) and not (target / RECORD_FILE).is_file():
+    if target.is_dir() and any(target.iterdir()) and not _is_ours(target):
         msg = f"{target} holds files that are no conversion of pphub's"
         raise UsageError(msg, hint="choose an empty or new folder for --out")
-    if edited := _edited(target):
-        msg = f"{target} holds an earlier conversion, and {', '.join(edited)} was changed since"
-        raise UsageError(msg, hint="choose another --out folder, or move what you changed away")
+
+
+def _is_ours(target: Path) -> bool:
+    try:
+        record = json.loads((target / RECORD_FILE).read_bytes())
+        return bool(record["format"] == 1 and "key" in record and isinstance(record["files"], dict))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _edited(target: Path) -> list[str]:
-    """The small files of an earlier conversion that are no longer as they were written."""
+    """The files of an earlier conversion that are no longer as they were written."""
     try:
         files = json.loads((target / RECORD_FILE).read_bytes())["files"]
         return [
-            name
-            for name, sha256 in files.items()
-            if name != WEIGHTS_FILE and (target / name).is_file() and sha256_of(target / name) != sha256
+            name for name, sha256 in files.items() if (target / name).is_file() and sha256_of(target / name) != sha256
         ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []
