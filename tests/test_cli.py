@@ -148,6 +148,11 @@ def test_plan_fetches_nothing(online: str, home: Path) -> None:
     assert document["bytes_to_fetch"] == sum(file["size"] for file in files.values())
     assert not any(path.is_file() for path in home.rglob("*"))
     assert "to fetch" in hub("plan", "org/tiny").stdout
+    hub("download", "org/tiny", "--include", "vocab.txt")
+    partly = json.loads(hub("plan", "org/tiny", "--json", "--offline").stdout)
+    hashes = {file["path"]: file["hash"] for file in partly["files"]}
+    assert hashes["pytorch_model.bin"] == files["pytorch_model.bin"]["hash"]
+    assert hashes["config.json"] == files["config.json"]["hash"]
     hub("download", "org/tiny")
     assert json.loads(hub("plan", "org/tiny", "--json", "--offline").stdout)["bytes_to_fetch"] == 0
 

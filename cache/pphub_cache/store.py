@@ -38,6 +38,7 @@ class CachedFile:
         sha256: of the content; None for a file that is not stored.
         verified: the hash the source promised and the content met, as ``algorithm:hex``; None if it promised none.
         stored: whether the file is in the cache; the others are known from the listing only.
+        promised: the hash the source promises, as ``algorithm:hex``, also of a file that is not stored; or None.
     """
 
     path: str
@@ -45,6 +46,7 @@ class CachedFile:
     sha256: str | None
     verified: str | None
     stored: bool
+    promised: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,7 @@ class Store:
                     "size": file.size,
                     "sha256": file.sha256,
                     "verified": file.verified,
+                    "promised": file.promised,
                     "stored": file.stored,
                 }
                 for file in snapshot.files.values()
@@ -177,7 +180,9 @@ class Store:
 
 
 def _cached_file(path: str, entry: dict[str, Any]) -> CachedFile:
-    file = CachedFile(path, entry["size"], entry["sha256"], entry["verified"], entry["stored"])
+    file = CachedFile(
+        path, entry["size"], entry["sha256"], entry["verified"], entry["stored"], promised=entry.get("promised")
+    )
     if file.stored and not (type(file.size) is int and isinstance(file.sha256, str)):
         msg = f"the record says that {path} is stored, but not what it is"
         raise ValueError(msg)

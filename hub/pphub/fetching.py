@@ -134,8 +134,8 @@ def _fetch_missing(
             if file.path in missing:
                 blob_size, sha256 = _fetch_blob(file, listing, store, session, progress)
                 store.link(snapshot.folder, file.path, store.layout.blob(sha256))
-                verified = f"{file.digest.algorithm}:{file.digest.hex}" if file.digest else None
-                files[file.path] = CachedFile(file.path, blob_size, sha256, verified, stored=True)
+                verified = _promised(file)
+                files[file.path] = CachedFile(file.path, blob_size, sha256, verified, stored=True, promised=verified)
     return replace(snapshot, files=files)
 
 
@@ -158,6 +158,10 @@ def _fetch_blob(
             _refuse_unsafe(file.path, partial)
             store.keep_blob(partial, fetched.sha256)
         return fetched.size, fetched.sha256
+
+
+def _promised(file: RemoteFile) -> str | None:
+    return f"{file.digest.algorithm}:{file.digest.hex}" if file.digest else None
 
 
 def _refuse_unsafe(path: str, content: Path) -> None:
@@ -185,5 +189,8 @@ def _content_key(file: RemoteFile, listing: Listing) -> str:
 def _as_snapshot(listing: Listing, folder: Path) -> Snapshot:
     """A listing seen as a snapshot: nothing stored yet, or, for a folder on this disk, everything."""
     stored = listing.folder is not None
-    files = {file.path: CachedFile(file.path, file.size, None, None, stored) for file in listing.files}
+    files = {
+        file.path: CachedFile(file.path, file.size, None, None, stored, promised=_promised(file))
+        for file in listing.files
+    }
     return Snapshot(folder, listing.source, listing.repo, listing.revision, listing.commit, files)

@@ -242,7 +242,7 @@ def _hash(file: RemoteFile | CachedFile) -> str | None:
 
     if isinstance(file, RemoteFile):
         return f"{file.digest.algorithm}:{file.digest.hex}" if file.digest else None
-    return f"sha256:{file.sha256}" if file.sha256 else None
+    return f"sha256:{file.sha256}" if file.sha256 else file.promised
 
 
 def _shown(path: str) -> str:
