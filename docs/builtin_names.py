@@ -1,9 +1,11 @@
-"""Writes the table of PaddleNLP's built-in names, ``plugins/pphub_plugins/data/builtin_names.json``.
+"""Writes the tables of PaddleNLP's built-in names.
 
 ::
 
-    python docs/builtin_names.py            write it anew from the installed paddlenlp
+    python docs/builtin_names.py            write them anew from the installed paddlenlp
     python docs/builtin_names.py --check    exit 1 if what is shipped differs
+
+``plugins/pphub_plugins/data/builtin_names.json``, what there is to download and to make:
 
 PaddleNLP keeps these facts in class attributes, so they can only be read where it is installed; pphub needs them
 without it. A name is built in if a class of ``paddlenlp.transformers`` has a URL of weights for it. Of each:
@@ -13,10 +15,17 @@ without it. A name is built in if a class of ``paddlenlp.transformers`` has a UR
   among the files, and for ten names that PaddleNLP has weights of and no config;
 * ``tokenizer`` and ``tokenizer_config``: likewise; a few names have none;
 * ``files``: by the name a file must have on the disk, the URL, as PaddleNLP writes it.
+
+``hub/pphub/data/by_name.json``, what PaddleNLP makes of a name beside reading the usual files. ``written`` are the
+files its tokenizers write beside those they have read. Of each name
+
+* ``files``, if a tokenizer knows the name: by the usual name, the one PaddleNLP looks for, where that is another;
+* ``config``, if we have rules for the family: the values PaddleNLP takes, whatever ``config.json`` says.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import sys
@@ -26,9 +35,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-TABLE = Path(__file__).resolve().parent.parent / "plugins" / "pphub_plugins" / "data" / "builtin_names.json"
+ROOT = Path(__file__).resolve().parent.parent
+TABLE = ROOT / "plugins" / "pphub_plugins" / "data" / "builtin_names.json"
+BY_NAME = ROOT / "hub" / "pphub" / "data" / "by_name.json"
+RULES = ROOT / "hub" / "pphub" / "conversion" / "rules"
 WEIGHTS = "model_state.pdparams"
-# Files with fixed names, which no tokenizer lists among its own.
+# Files with fixed names, which no tokenizer lists among its own; the second line, those that have URLs.
+WRITTEN = ("added_tokens.json", "chat_template.json", "special_tokens_map.json", "tokenizer_config.json")
 FIXED = {"added_tokens_file": "added_tokens.json", "tokenizer_config_file": "tokenizer_config.json"}
 
 
@@ -37,17 +50,19 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         os.environ["PPNLP_HOME"] = folder  # PaddleNLP makes folders in it when it is imported
-        text = render(read_paddlenlp())
+        texts = {TABLE: render(read_paddlenlp(), "models"), BY_NAME: render(read_by_name(), "names")}
     if arguments == ["--check"]:
-        same = TABLE.is_file() and TABLE.read_text(encoding="utf-8") == text
-        print(f"{TABLE.name} is {'as' if same else 'NOT as'} the installed paddlenlp says")
-        return 0 if same else 1
+        wrong = [path for path, text in texts.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+        for path in texts:
+            print(f"{path.name} is {'NOT as' if path in wrong else 'as'} the installed paddlenlp says")
+        return 1 if wrong else 0
     if arguments:
         print(__doc__)
         return 2
-    TABLE.parent.mkdir(exist_ok=True)
-    TABLE.write_text(text, encoding="utf-8", newline="\n")
-    print(f"{TABLE}: {len(json.loads(text)['models'])} names, {len(text.encode())} bytes")
+    for path, text in texts.items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8", newline="\n")
+        print(f"{path}: {len(text.encode())} bytes")
     return 0
 
 
@@ -57,13 +72,52 @@ def read_paddlenlp() -> dict[str, Any]:
 
     models = subclasses(library.PretrainedModel)
     tokenizers = [kind for kind in subclasses(library.PretrainedTokenizer) if "Fast" not in kind.__name__]
-    own_names = {name for kind in tokenizers for name in kind.resource_files_names.values()}
     names = {name for kind in models for name in weight_urls(kind)}
     return {
         "paddlenlp": version("paddlenlp"),
-        "tokenizer_files": sorted(name for name in own_names if not name.endswith(".pickle")),
+        "tokenizer_files": sorted(name for name in own_names(tokenizers) if not name.endswith(".pickle")),
         "models": {name: entry(name, models, tokenizers) for name in sorted(names)},
     }
+
+
+def own_names(tokenizers: list[Any]) -> set[str]:
+    """What tokenizers call the files they are made of."""
+    return {name for kind in tokenizers for name in kind.resource_files_names.values()}
+
+
+def read_by_name() -> dict[str, Any]:
+    """The other table."""
+    import paddlenlp.transformers as library
+
+    models = subclasses(library.PretrainedModel)
+    tokenizers = [kind for kind in subclasses(library.PretrainedTokenizer) if "Fast" not in kind.__name__]
+    names = {name for kind in models for name in weight_urls(kind)}
+    names |= {name for kind in tokenizers for name in kind.pretrained_init_configuration}
+    found = {name: by_name(name, models, tokenizers) for name in sorted(names)}
+    return {
+        "paddlenlp": version("paddlenlp"),
+        "written": sorted({*own_names(tokenizers), *WRITTEN}),
+        "names": {name: facts for name, facts in found.items() if facts},
+    }
+
+
+def by_name(name: str, models: list[Any], tokenizers: list[Any]) -> dict[str, Any]:
+    """What the other table says of one name."""
+    facts: dict[str, Any] = {}
+    if tokenizer := tokenizer_class(name, tokenizers):
+        urls = files(tokenizer, name, tokenizer.resource_files_names)
+        looked_for = {path: url.rpartition("/")[2] for path, url in urls.items()}
+        facts["files"] = {path: called for path, called in looked_for.items() if called != path}
+    for kind in {kind.config_class for kind in models if has_rules(kind)}:
+        if name in kind.pretrained_init_configuration:
+            config = kind(**kind.pretrained_init_configuration[name]).to_dict()
+            facts["config"] = {key: config[key] for key in inspect.signature(kind.__init__).parameters if key in config}
+    return facts
+
+
+def has_rules(kind: Any) -> bool:
+    """Whether we convert the family of a model class, so that any hub's checkpoint may be called like its names."""
+    return (RULES / f"{kind.__module__.split('.')[2]}.toml").is_file()
 
 
 def subclasses(root: Any) -> list[Any]:
@@ -149,16 +203,16 @@ def files(kind: Any, name: str, on_disk: dict[str, str]) -> dict[str, str]:
     return {called[kind_of]: url for kind_of, url in urls.items() if url}
 
 
-def render(table: dict[str, Any]) -> str:
-    """The table as JSON, a line for each fact, so that a change can be reviewed."""
-    models = []
-    for name, facts in table["models"].items():
+def render(table: dict[str, Any], names: str) -> str:
+    """The table as JSON, a line for each fact of each of its names, so that a change can be reviewed."""
+    entries = []
+    for name, facts in table[names].items():
         lines = ",\n".join(f'  "{key}": {compact(facts[key])}' for key in sorted(facts))
-        models.append(f"{compact(name)}: {{\n{lines}\n }}")
-    head = "".join(f'"{key}": {compact(table[key])},\n' for key in ("paddlenlp", "tokenizer_files"))
-    text = f'{{{head}"models": {{\n {f",{chr(10)} ".join(models)}\n}}}}\n'
+        entries.append(f"{compact(name)}: {{\n{lines}\n }}")
+    head = "".join(f'"{key}": {compact(table[key])},\n' for key in table if key != names)
+    text = f'{{{head}"{names}": {{\n {f",{chr(10)} ".join(entries)}\n}}}}\n'
     if (read := json.loads(text)) != table:
-        wrong = [name for name in table["models"] if read["models"][name] != table["models"][name]]
+        wrong = [name for name in table[names] if read[names][name] != table[names][name]]
         raise ValueError(f"PaddleNLP's table holds something that JSON cannot: {wrong}")
     return text
 

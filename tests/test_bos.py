@@ -24,7 +24,7 @@ import pphub.resolve
 import pphub_plugins.probe
 from conftest import ROOT
 from hubs import Canned, Hub, edit, fill, redirect, stall, status
-from pphub import api
+from pphub import api, obtain
 from pphub.errors import (
     AccessDenied,
     Corrupt,
@@ -235,7 +235,7 @@ def test_a_small_crc32_has_eight_digits(hub: Hub) -> None:
 def test_what_could_not_be_verified_is_recorded(hub: Hub) -> None:
     hub.on("/vocab.txt", edit(headers={"content-md5": None, "x-bce-content-crc32": None, "etag": None}))
     hub.on("/config.json", edit(headers={"content-md5": None}))
-    snapshot = api.fetch(f"bos:{REPO}")
+    snapshot = obtain.fetch(f"bos:{REPO}")
     verified = {path: file.verified for path, file in snapshot.files.items()}
     assert verified["vocab.txt"] is None
     assert verified["config.json"] == f"crc32:{zlib.crc32(FILES['config.json']):08x}"
@@ -264,13 +264,13 @@ def test_there_are_no_revisions(hub: Hub) -> None:
 
 
 def test_a_model_cached_in_part_is_completed(hub: Hub) -> None:
-    folder = api.download(f"bos:{REPO}", include="config.json")
+    folder = obtain.download(f"bos:{REPO}", include="config.json")
     assert not (folder / "vocab.txt").exists()
-    assert api.download(f"bos:{REPO}") == folder
+    assert obtain.download(f"bos:{REPO}") == folder
     assert (folder / "vocab.txt").read_bytes() == FILES["vocab.txt"]
     fill(hub.root / REPO, {"vocab.txt": b"[PAD]\n"})
-    assert api.download(f"bos:{REPO}") == folder  # from the cache
-    assert api.download(f"bos:{REPO}", refresh=True) != folder
+    assert obtain.download(f"bos:{REPO}") == folder  # from the cache
+    assert obtain.download(f"bos:{REPO}", refresh=True) != folder
 
 
 @pytest.mark.parametrize("index", ["model_state.pdparams.index.json", "model.safetensors.index.json"])
@@ -320,7 +320,7 @@ def test_a_built_in_name(hub: Hub) -> None:
         "bert-base-chinese",
         {"model_state.pdparams": FILES["model_state.pdparams"], "vocab.txt": FILES["vocab.txt"]},
     )
-    folder = api.download("bos:bert-base-chinese")
+    folder = obtain.download("bos:bert-base-chinese")
     assert {path.name for path in folder.iterdir()} == {*FILES, "snapshot.json"}
     assert (folder / "model_state.pdparams").read_bytes() == FILES["model_state.pdparams"]
     config = json.loads((folder / "config.json").read_text())
@@ -333,7 +333,7 @@ def test_a_built_in_name(hub: Hub) -> None:
         "/paddle-hapi/models/bert/bert-base-chinese-vocab.txt",
     }
     assert api.prepare("bos:bert-base-chinese") == folder
-    record = api.fetch("bos:bert-base-chinese")
+    record = obtain.fetch("bos:bert-base-chinese")
     assert record.source == "bos"
     assert all(file.verified for file in record.files.values())
 
@@ -378,7 +378,7 @@ def test_a_built_in_name_without_a_tokenizer(hub: Hub) -> None:
 def test_wrong_bytes_are_not_kept(hub: Hub, home: Path) -> None:
     hub.on("/model_state.pdparams", edit(headers={"content-md5": base64.b64encode(bytes(16)).decode()}))
     with pytest.raises(Corrupt, match=f"expected md5 {'0' * 32}"):
-        api.download(f"bos:{REPO}")
+        obtain.download(f"bos:{REPO}")
     assert not list(home.rglob("model_state.pdparams"))
 
 
@@ -476,7 +476,7 @@ def test_a_login_goes_to_the_mirror_and_nowhere_else(hub: Hub, tmp_path: Path, m
     with Hub.open(tmp_path / "storage", {"org/private": FILES}) as storage:
         hub.on("/vocab.txt", redirect(storage.url + "{path}"))
         monkeypatch.setenv("PPNLP_ENDPOINT", hub.url.replace("://", "://me:se%40cret@"))
-        folder = api.download("bos:org/private")
+        folder = obtain.download("bos:org/private")
         listing = list_files("org/private")
         login = f"Basic {base64.b64encode(b'me:se@cret').decode()}"
         for asked in (*hub.asked, *storage.asked):
@@ -623,7 +623,7 @@ def test_paddlenlp_tokenizes_with_a_vocabulary(
     name: str, words: dict[str, int], text: str, ids: list[int], paddlenlp: Any, hub: Hub
 ) -> None:
     stock(hub, name, {"model_state.pdparams": FILES["model_state.pdparams"], "vocab.txt": vocab(21128, **words)})
-    tokenizer = paddlenlp.AutoTokenizer.from_pretrained(str(api.download(f"bos:{name}")))
+    tokenizer = paddlenlp.AutoTokenizer.from_pretrained(str(obtain.download(f"bos:{name}")))
     assert type(tokenizer).__name__ == TABLE[name]["tokenizer"]
     assert tokenizer(text)["input_ids"] == ids
     assert tokenizer.model_max_length == TABLE[name]["tokenizer_config"]["model_max_length"]
@@ -641,7 +641,7 @@ def test_paddlenlp_tokenizes_with_merges(paddlenlp: Any, hub: Hub) -> None:
             "merges.txt": merges,
         },
     )
-    tokenizer = paddlenlp.AutoTokenizer.from_pretrained(str(api.download("bos:gpt2-en")))
+    tokenizer = paddlenlp.AutoTokenizer.from_pretrained(str(obtain.download("bos:gpt2-en")))
     assert type(tokenizer).__name__ == "GPTTokenizer"
     assert tokenizer("hi hi")["input_ids"] == [3, 5]
 
@@ -664,7 +664,7 @@ def test_paddlenlp_tokenizes_with_sentencepiece(name: str, paddlenlp: Any, hub: 
             + "\n".join(line.split("\t")[0] for line in (tmp_path / "spm.vocab").read_text().splitlines()).encode()
         )
     stock(hub, name, {"model_state.pdparams": FILES["model_state.pdparams"], **contents})
-    tokenizer = paddlenlp.AutoTokenizer.from_pretrained(str(api.download(f"bos:{name}")))
+    tokenizer = paddlenlp.AutoTokenizer.from_pretrained(str(obtain.download(f"bos:{name}")))
     assert type(tokenizer).__name__ == TABLE[name]["tokenizer"]
     assert len(tokenizer("the weather is nice")["input_ids"]) > 4
 

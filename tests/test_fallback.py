@@ -14,8 +14,8 @@ import pytest
 import pphub
 from conftest import ROOT
 from hubs import Hub, cut, fill, small_model, stall, status
-from pphub.api import fetch, plan
 from pphub.errors import AccessDenied, Corrupt, ModelNotFound, NotCached, SourceUnavailable, UnsafeCheckpoint
+from pphub.obtain import fetch, plan
 from pphub.registry import installed_sources
 from pphub_cache.progress import SilentProgress
 
@@ -299,9 +299,9 @@ def test_a_hostile_paddle_checkpoint_does_not_get_in(
 def test_a_silent_store_is_not_waited_for_again_and_again(
     hubs: tuple[Hub, Hub], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pphub_cache.transfer.READ_SECONDS", 0.5)
+    monkeypatch.setattr("pphub_cache.web.READ_SECONDS", 0.5)
     hubs[0].on("/resolve/", stall(0, 5))
     begin = time.monotonic()
     assert served_by()[0] == "ms"
-    assert hubs[0].count("/resolve/") <= 2
+    assert hubs[0].count("/resolve/") <= 8  # each of the four files twice, all at the same time
     assert time.monotonic() - begin < 10

@@ -187,10 +187,10 @@ def test_interrupted(hub: Hub, home: Path, undisturbed: tuple[dict[str, bytes], 
     code, _, err = child.end()
     assert code != 0
     assert "KeyboardInterrupt" in err
-    assert list((home / "hub/partial").iterdir()) == []
     assert cached_path(REPO) is None
     hub.well()
     assert result(prepare(REPO)) == undisturbed[0]
+    assert list((home / "hub/partial").iterdir()) == []
 
 
 @pytest.mark.parametrize("number", [2, 4])

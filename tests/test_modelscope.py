@@ -32,7 +32,6 @@ from modelscope_hub.constants import REPO_FILES_TRUNCATION_LIMIT
 
 import pphub.resolve
 from hubs import Answer, Asked, Canned, Hub, cut, edit, fill, gated, redirect, small_model, stall, status
-from pphub.api import download
 from pphub.errors import (
     AccessDenied,
     Corrupt,
@@ -42,6 +41,7 @@ from pphub.errors import (
     SourceUnavailable,
     UnsafeCheckpoint,
 )
+from pphub.obtain import download
 from pphub.source import Source
 from pphub.testing import Example, SourceContract
 from pphub_plugins.modelscope import ModelScopeSource

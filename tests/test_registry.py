@@ -103,7 +103,7 @@ def test_hub_sources_names_the_culprits_and_goes_on(strangers: Path) -> None:
 
 
 def test_what_a_plugin_returns_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
-    from pphub import api, resolve
+    from pphub import obtain, resolve
     from pphub.errors import SourceUnavailable
     from pphub.source import Listing, RemoteFile
 
@@ -129,13 +129,13 @@ def test_what_a_plugin_returns_is_not_believed(tmp_path: Path, monkeypatch: pyte
     for answer in answers:
         liar.answer = answer
         with pytest.raises(SourceUnavailable, match="the source 'liar'"):
-            api.download("liar:org/model")
+            obtain.download("liar:org/model")
     # Neither another place on this disk, nor another source's name.
     liar.answer = Listing("hf", "../../../../escaped", "main", "c1", (file,))
-    folder = api.download("liar:org/model")
+    folder = obtain.download("liar:org/model")
     assert folder == home / "hub" / "snapshots" / "liar" / "org" / "model" / "c1"
     assert not list(tmp_path.rglob("escaped*"))
-    assert api.download("liar:org/model", offline=True) == folder
+    assert obtain.download("liar:org/model", offline=True) == folder
 
 
 def test_a_strangers_source_is_used_like_ours(strangers: Path) -> None:

@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import shutil
+import stat
 import zlib
 from typing import TYPE_CHECKING
 
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "explain_os_errors",
+    "file_mode",
     "fsync_folder",
     "link_or_copy",
+    "make_folder",
     "move",
     "remove_leftovers",
     "temporary_beside",
@@ -40,6 +43,28 @@ def explain_os_errors(what: str, where: Path) -> Iterator[None]:
     except OSError as error:
         msg = f"could not {what} in {where}: {error.strerror or error}"
         raise StorageFailed(msg, hint="check free space and permissions, or point PPNLP_HOME elsewhere") from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents; below one that a group may write to, the group may write to them, too."""
+    if folder.is_dir():
+        return
+    made = []
+    parent = folder
+    while not parent.exists():
+        made.append(parent)
+        parent = parent.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    mode = stat.S_IMODE(parent.stat().st_mode)
+    if mode & stat.S_IWGRP:
+        for new in made:
+            with contextlib.suppress(OSError):  # another process made it
+                new.chmod(mode)
+
+
+def file_mode(folder: Path) -> int:
+    """Permissions of a file in the folder: the group's, too, where the group may write to the folder."""
+    return 0o664 if folder.stat().st_mode & stat.S_IWGRP else 0o600
 
 
 def temporary_beside(path: Path) -> Path:
@@ -64,7 +89,7 @@ def remove_leftovers(path: Path) -> None:
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a small file atomically and durably; parents are made."""
     with explain_os_errors(f"write {path.name}", path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         temporary = temporary_beside(path)
         try:
             with temporary.open("wb") as stream:
@@ -84,7 +109,7 @@ def move(source: Path, target: Path) -> None:
     Should the target be on another disk, it is copied there first.
     """
     with explain_os_errors(f"move {source.name}", target.parent):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         try:
             source.replace(target)
         except OSError as error:
@@ -125,7 +150,7 @@ def fsync_folder(folder: Path) -> None:
 def link_or_copy(target: Path, link: Path) -> None:
     """Make ``link`` show the content of ``target``: relative symlink, else hard link, else copy; atomic."""
     with explain_os_errors(f"link {link.name}", link.parent):
-        link.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(link.parent)
         temporary = temporary_beside(link)
         try:
             _link(target, temporary)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import zlib
 from typing import TYPE_CHECKING, Final, Protocol
 
 from pphub.errors import Corrupt
+from pphub_cache.atomic import explain_os_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from pphub.source import Digest
+    from pphub_cache.partial import Partial
 
-__all__ = ["CHUNK", "Hasher", "sha256_of"]
+__all__ = ["CHUNK", "Follower", "Hasher", "sha256_of"]
 
 CHUNK: Final = 1 << 20
 """Bytes read at a time."""
@@ -55,6 +58,65 @@ class Hasher:
         if found == self._promised.hex:
             return None
         return f"expected {self._promised.algorithm} {self._promised.hex}, got {found}"
+
+
+class Follower:
+    """Hashes a content while it is written, as far as it is there without a gap.
+
+    It reads what has just been written from memory, so a second core hashes while the first one receives, whatever
+    the order in which the bytes come.
+    """
+
+    def __init__(self, partial: Partial, hasher: Hasher) -> None:
+        self._partial = partial
+        self.hasher = hasher
+        self._done = threading.Event()
+        self._error: BaseException | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin in a thread; without it, all is hashed by :meth:`finish`."""
+        self._thread = threading.Thread(target=self._guard, name="pphub-hash", daemon=True)
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Hash to the end of what is there; raises what went wrong."""
+        self.stop()
+        if self._thread is None:
+            self._follow()
+        else:
+            self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def stop(self) -> None:
+        """No more bytes will come."""
+        self._done.set()
+        with self._partial.changed:
+            self._partial.changed.notify_all()
+
+    def _guard(self) -> None:
+        try:
+            self._follow()
+        except BaseException as error:  # noqa: BLE001  finish() raises it
+            self._error = error
+
+    def _follow(self) -> None:
+        partial = self._partial
+        with explain_os_errors("read a download", partial.folder), partial.content.open("rb", buffering=0) as stream:
+            buffer = memoryview(bytearray(CHUNK))
+            at = 0
+            while True:
+                with partial.changed:
+                    while (ready := partial.front - at) < CHUNK and not self._done.is_set():
+                        partial.changed.wait()
+                if ready <= 0:
+                    return
+                count = stream.readinto(buffer[: min(ready, CHUNK)])
+                if not count:
+                    return  # shorter than it should be: the hash will tell
+                self.hasher.update(buffer[:count])
+                at += count
 
 
 class _Running(Protocol):

@@ -1,8 +1,8 @@
 """One writer per entry.
 
 Lock files are never deleted: deleting one lets two processes hold "the" lock on different inodes. Where locks do
-not work nothing wrong is stored either, since every write is a rename of a verified file that one process wrote;
-at worst one of two processes fails and has to be started again. The lock saves double work.
+not work nothing wrong is stored either, since every write is a rename of a verified file that one process wrote.
+The lock saves double work.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ from typing import TYPE_CHECKING, Final
 
 from filelock import FileLock, Timeout
 
-from pphub_cache.atomic import explain_os_errors
+from pphub_cache.atomic import explain_os_errors, file_mode, make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-__all__ = ["entry_lock", "read_owner"]
+__all__ = ["entry_lock", "is_locked", "read_owner"]
 
 _MOMENT: Final = 0.2  # seconds
+_POLL: Final = 0.02  # seconds
 
 
 @contextlib.contextmanager
-def entry_lock(path: Path, *, on_wait: Callable[[str], None] = lambda _owner: None) -> Iterator[None]:
-    """Hold the lock of one entry.
+def entry_lock(path: Path, *, on_wait: Callable[[str], None] = lambda _owner: None) -> Iterator[bool]:
+    """Hold the lock of one entry; its value is whether that really keeps the processes of this machine out.
 
     Args:
         path: the lock file; its folder is made, and it stays when the lock is released.
@@ -39,19 +40,33 @@ def entry_lock(path: Path, *, on_wait: Callable[[str], None] = lambda _owner: No
         StorageFailed: the lock file cannot be made.
     """
     with explain_os_errors(f"lock {path.name}", path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(str(path))
+        make_folder(path.parent)
+        lock = FileLock(str(path), mode=file_mode(path.parent))
         try:
             # A moment, in which an owner that has only just got it can write down who it is.
-            lock.acquire(timeout=_MOMENT, poll_interval=0.05)
+            lock.acquire(timeout=_MOMENT, poll_interval=_POLL)
         except Timeout:
-            on_wait(read_owner(path))
-            lock.acquire(poll_interval=0.05)
+            on_wait(f"{read_owner(path)} is at it; Ctrl-C gives up, and nothing is lost")
+            lock.acquire(poll_interval=_POLL)
     try:
         _write_owner(path)
-        yield
+        # On some network file systems every lock is granted at once.
+        yield is_locked(path)
     finally:
         lock.release()
+
+
+def is_locked(path: Path) -> bool:
+    """Whether somebody holds a lock, be it this process; takes and releases it for a moment if not."""
+    if not path.exists():
+        return False
+    lock = FileLock(str(path), mode=file_mode(path.parent))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
 
 
 def _owner_file(path: Path) -> Path:
@@ -62,7 +77,12 @@ def _write_owner(path: Path) -> None:
     """A courtesy to those who wait, so a failure is no reason to stop."""
     owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
     with contextlib.suppress(OSError):
-        _owner_file(path).write_text(json.dumps(owner), encoding="utf-8")
+        file = _owner_file(path)
+        try:
+            file.write_text(json.dumps(owner), encoding="utf-8")
+        except PermissionError:  # another user's; the folder is the group's
+            file.unlink()
+            file.write_text(json.dumps(owner), encoding="utf-8")
 
 
 def read_owner(path: Path) -> str:

@@ -10,21 +10,35 @@ import contextlib
 import json
 import os
 import re
-import secrets
+import stat
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from pphub.names import COMMIT
-from pphub_cache.atomic import explain_os_errors, link_or_copy, move, write_bytes, write_json
+from pphub_cache.atomic import (
+    explain_os_errors,
+    file_mode,
+    link_or_copy,
+    make_folder,
+    move,
+    temporary_beside,
+    write_bytes,
+    write_json,
+)
 from pphub_cache.layout import SNAPSHOT_FILE, Layout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+
+    from pphub.source import Digest
 
 __all__ = ["CachedFile", "Snapshot", "Store"]
 
 _FORMAT: Final = 1
+_MINUTE: Final = 60.0
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _COMMIT: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")  # as pphub.source.Listing demands
 
 
@@ -83,71 +97,107 @@ def _has(folder: str, file: CachedFile | None) -> bool:
 class Store:
     """Reads and writes one cache home."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, shared: tuple[Path, ...] = ()) -> None:
         self.layout = Layout(home)
+        self._shared = tuple(Layout(other) for other in shared if other != home)
 
-    def find(self, source: str, repo: str, revision: str | None) -> Snapshot | None:
-        """The snapshot a revision stood for when it was last asked, or None; opens no socket."""
-        # Not every hub names its snapshots by commit: one that was asked for by commit may have a ref of that name.
-        if revision is not None and COMMIT.fullmatch(revision) and (found := self.read(source, repo, revision)):
-            return found
-        try:
-            commit = self.layout.ref(source, repo, revision).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError):
-            return None
-        return self.read(source, repo, commit) if _COMMIT.fullmatch(commit) else None
+    def find(self, source: str, repo: str, revision: str | None) -> Iterator[Snapshot]:
+        """The snapshots a revision stood for when it was last asked: here, then in the shared caches."""
+        for layout in (self.layout, *self._shared):
+            if snapshot := _find(layout, source, repo, revision):
+                yield snapshot
 
     def read(self, source: str, repo: str, commit: str) -> Snapshot | None:
-        """The snapshot of a commit, or None when there is none or its record is not readable."""
-        folder = self.layout.snapshot(source, repo, commit)
-        try:
-            record = json.loads((folder / SNAPSHOT_FILE).read_bytes())
-            # A record that was copied here from another place is none of this snapshot.
-            if [record[key] for key in ("format", "source", "repo", "commit")] != [_FORMAT, source, repo, commit]:
-                return None
-            files = {path: _cached_file(path, entry) for path, entry in record["files"].items()}
-            return Snapshot(folder, source, repo, str(record["revision"]), commit, files)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        """The snapshot of a commit, or None when there is none here or its record is not readable."""
+        return _read(self.layout.snapshot(source, repo, commit), source, repo, commit)
+
+    def mark_used(self, snapshot: Snapshot) -> None:
+        """Note that a snapshot was used, to about a minute, for `hub list`; the time of its record says when."""
+        record = snapshot.folder / SNAPSHOT_FILE
+        with contextlib.suppress(OSError):  # a shared cache, or another user's
+            if time.time() - record.stat().st_mtime > _MINUTE:
+                os.utime(record)
+
+    def find_converted(self, key: str, is_complete: Callable[[Path], bool]) -> Path | None:
+        """The folder of a conversion that is complete, here or in a shared cache."""
+        for layout in (self.layout, *self._shared):
+            if is_complete(layout.converted(key)):
+                return layout.converted(key)
+        return None
+
+    def find_blob(self, sha256: str | None, size: int | None) -> Path | None:
+        """The content with this hash, here or in a shared cache beneath; one of another size is damaged."""
+        if sha256 is None:
             return None
-
-    def holds(self, sha256: str, size: int | None) -> bool:
-        """Whether the blob is there with the size it should have; anything else is fetched anew."""
-        blob = self.layout.blob(sha256)
-        with explain_os_errors("look for a blob", blob.parent):
-            return blob.is_file() and blob.stat().st_size == size
-
-    @contextlib.contextmanager
-    def incoming(self, key: str) -> Iterator[Path]:
-        """Where to collect a content before :meth:`keep_blob` takes it; gone at the end if that did not.
-
-        The name is this process's own, so that where locks do not work, as on some network file systems, two
-        processes do not write into one file. What a killed process left behind is removed; hold the lock.
-        """
-        partial = self.layout.partial(f"{key}.{os.getpid()}-{secrets.token_hex(4)}")
-        with explain_os_errors("prepare a download", partial.parent):
-            partial.parent.mkdir(parents=True, exist_ok=True)
-            for left in partial.parent.glob(f"{key}.*"):
-                left.unlink(missing_ok=True)
-        try:
-            yield partial
-        finally:
+        for layout in (self.layout, *self._shared):
+            blob = layout.blob(sha256)
             with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
+                if blob.stat().st_size == size or (size is None and blob.is_file()):
+                    return blob
+        return None
 
-    def keep_blob(self, partial: Path, sha256: str) -> Path:
-        """Move a verified partial file among the blobs; if the blob is there already it stays."""
+    def sha256_of(self, digest: Digest | None) -> str | None:
+        """The store's name of a content that a source names by a hash; None if it is not known."""
+        if digest is None or digest.algorithm == "sha256":
+            return digest.hex if digest else None
+        try:
+            sha256 = self.layout.known(digest.algorithm, digest.hex).read_text(encoding="ascii").split(" ")[0]
+        except (OSError, UnicodeDecodeError):
+            return None
+        return sha256 if _SHA256.fullmatch(sha256) else None
+
+    def remember(self, digest: Digest, sha256: str) -> None:
+        """Note which blob has a hash, for the next listing that names it so.
+
+        Of the others, only git's hash says which content it is: md5 and crc32 can be made to fit.
+        """
+        if digest.algorithm != "git-sha1":
+            return
+        known = self.layout.known(digest.algorithm, digest.hex)
+        with contextlib.suppress(OSError):  # it only saves a request
+            make_folder(known.parent)
+            temporary = temporary_beside(known)
+            temporary.write_text(f"{sha256} {self.layout.blob(sha256).stat().st_size}\n", encoding="ascii")
+            temporary.replace(known)
+
+    def touch(self, blob: Path) -> None:
+        """Mark a blob as wanted: `hub prune` leaves it alone until it is linked."""
+        with contextlib.suppress(OSError):  # a shared one, perhaps, which nobody prunes from here
+            os.utime(blob)
+
+    def partial_keys(self) -> frozenset[str]:
+        """The contents of which there is a part."""
+        try:
+            return frozenset(name.partition(".")[0] for name in os.listdir(self.layout.partial("")))  # noqa: PTH208
+        except OSError:
+            return frozenset()
+
+    def size_of_partial(self, key: str) -> int:
+        """Bytes on this disk of a content that was cut off."""
+        sizes = [0]
+        place = self.layout.partial(key)
+        for folder in place.parent.glob(f"{place.name}.*"):
+            with contextlib.suppress(OSError):
+                sizes.append(512 * (folder / "content").stat().st_blocks)
+        return max(sizes)
+
+    def keep_blob(self, content: Path, sha256: str) -> Path:
+        """Move a verified content among the blobs; if the blob is there already it stays."""
         blob = self.layout.blob(sha256)
         with explain_os_errors("store a download", blob.parent):
-            if blob.is_file() and blob.stat().st_size == partial.stat().st_size:
-                partial.unlink()
+            make_folder(blob.parent)
+            if blob.is_file() and blob.stat().st_size == content.stat().st_size:
+                content.unlink()
+                self.touch(blob)
                 return blob
-            partial.chmod(0o444)  # nobody should write through a link into the store
-            move(partial, blob)
+            mode = stat.S_IMODE(content.stat().st_mode) | (file_mode(blob.parent) & stat.S_IRGRP)
+            content.chmod(mode & 0o444)  # nobody should write through a link into the store
+            move(content, blob)
         return blob
 
-    def link(self, snapshot: Path, path: str, blob: Path) -> None:
-        """Make a file of a snapshot show a blob."""
-        link_or_copy(blob, snapshot / path)
+    def link(self, path: Path, blob: Path) -> None:
+        """Make a file show a blob."""
+        link_or_copy(blob, path)
 
     def record(self, snapshot: Snapshot) -> None:
         """Write ``snapshot.json``; call it after the files are in place."""
@@ -177,6 +227,31 @@ class Store:
             if ref.read_bytes().strip() == commit.encode():
                 return
         write_bytes(ref, f"{commit}\n".encode())
+
+
+def _find(layout: Layout, source: str, repo: str, revision: str | None) -> Snapshot | None:
+    # Not every hub names its snapshots by commit: one that was asked for by commit may have a ref of that name.
+    if revision is not None and COMMIT.fullmatch(revision):
+        found = _read(layout.snapshot(source, repo, revision), source, repo, revision)
+        if found:
+            return found
+    try:
+        commit = layout.ref(source, repo, revision).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return _read(layout.snapshot(source, repo, commit), source, repo, commit) if _COMMIT.fullmatch(commit) else None
+
+
+def _read(folder: Path, source: str, repo: str, commit: str) -> Snapshot | None:
+    try:
+        record = json.loads((folder / SNAPSHOT_FILE).read_bytes())
+        # A record that was copied here from another place is none of this snapshot.
+        if [record[key] for key in ("format", "source", "repo", "commit")] != [_FORMAT, source, repo, commit]:
+            return None
+        files = {path: _cached_file(path, entry) for path, entry in record["files"].items()}
+        return Snapshot(folder, source, repo, str(record["revision"]), commit, files)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
 
 
 def _cached_file(path: str, entry: dict[str, Any]) -> CachedFile:

@@ -1,42 +1,47 @@
-"""Moves the bytes of one file from its URL to a local file, verified on the way.
+"""Brings one content to this disk, verified on the way, from whichever of its places delivers.
 
-The hub clients are not used for this: they trust sizes alone, or read the file twice (docs/architecture.md).
+What has arrived is never asked for again: a place that fails or falls silent is left at its byte, and it, or another
+that offers the same hash, goes on from there.
 """
 
 from __future__ import annotations
 
-import base64
-import contextlib
-import os
+import random
+import threading
 import time
 from dataclasses import dataclass
-from http.cookiejar import DefaultCookiePolicy
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urljoin, urlsplit
-from urllib.request import url2pathname
-
-import requests
-import urllib3
 
 from pphub.errors import AccessDenied, Corrupt, FileNotInModel, PphubError, SourceUnavailable
-from pphub.settings import CONNECT_SECONDS, READ_SECONDS, without_password
+from pphub.settings import without_password
 from pphub_cache.atomic import explain_os_errors
-from pphub_cache.digest import CHUNK, Hasher
+from pphub_cache.digest import Follower, Hasher
+from pphub_cache.lanes import Lanes
+from pphub_cache.web import Body, Failed, Web
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
     from io import FileIO
 
     from pphub.source import RemoteFile
-    from pphub_cache.progress import Progress
+    from pphub_cache.offer import Offer, Places
+    from pphub_cache.partial import Partial
+    from pphub_cache.progress import Progress, Task
 
-__all__ = ["Fetched", "fetch", "new_session"]
+__all__ = ["Fetched", "Line", "Stopped", "fetch"]
 
-_ATTEMPTS: Final = 3
+PIECE: Final = 16 << 20
+"""Bytes one of several connections fetches at a time."""
+
+_CHUNK: Final = 1 << 20  # bytes between two notes in the ledger: what a kill may cost
+_BIG: Final = 4 << 20  # from this size on, hashing has a thread of its own
+_SYNC: Final = 64 << 20  # bytes between two syncs, which a power cut may cost
+_PROGRESS: Final = 64 << 10  # a try that brings so many bytes was no failure
 _FIRST_DELAY: Final = 0.5  # seconds
-_MAX_REDIRECTS: Final = 10
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_LONGEST_WAIT: Final = 120.0  # seconds a server may ask us to wait
+_BUSY_ELSEWHERE: Final = 2.0  # seconds; asked to wait for longer, we rather go to another place
+# How often to try where nothing comes of it. A silence has cost its time already, and another source may be waiting.
+_TRIES: Final = {"silent": 1, "stalled": 2, "wrong": 2, "denied": 1, "gone": 1}
+_OTHER_TRIES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,109 +52,460 @@ class Fetched:
     sha256: str
 
 
-class _WrongContent(Exception):
-    """The bytes are not what the listing promised."""
+class Stopped(Exception):
+    """The download was given up from outside."""
 
 
-def new_session() -> requests.Session:
-    """A session that keeps connections alive and sends no credentials of its own accord."""
-    session = requests.Session()
-    session.headers.clear()
-    session.headers["User-Agent"] = "pphub"
-    # Bytes as stored: a compressed body could not be verified while it streams, nor resumed.
-    session.headers["Accept-Encoding"] = "identity"
-    # With no auth set, requests would look in ~/.netrc and overwrite the token of the source.
-    session.auth = _leave
-    # Cookies know no ports: one that the hub sets would be sent to the storage it redirects to.
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
-    return session
+class Line:
+    """What the transfers of one download share: connections, their number, and the end of it all."""
+
+    def __init__(self, files: int, progress: Progress) -> None:
+        self.web = Web(connections=32)
+        self.lanes = Lanes(files)
+        self.progress = progress
+        self.ended = threading.Event()
+
+    def end(self) -> None:
+        """Make every transfer stop at once; what they have is kept."""
+        self.ended.set()
+        self.web.abort()
 
 
-def _leave(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
+def fetch(file: RemoteFile, first: Offer, places: Places, partial: Partial, line: Line) -> Fetched:
+    """Collect a content in ``partial``, which nobody else writes to, and verify size and hash.
 
-
-def fetch(
-    file: RemoteFile,
-    target: Path,
-    session: requests.Session,
-    headers: Mapping[str, str],
-    progress: Progress,
-) -> Fetched:
-    """Bring one file to ``target``, which nobody else writes to, and verify size and hash.
-
-    Tries again, a bounded number of times, after a failure that may pass and after wrong content.
+    Args:
+        file: what was promised.
+        first: where to ask first.
+        places: where else.
+        partial: what is here already, and where the rest goes.
+        line: shared with the other transfers.
 
     Raises:
         AccessDenied, FileNotInModel: the source says no.
         SourceUnavailable: it cannot be reached, or keeps failing.
         Corrupt: what arrives is not what the listing promised.
         StorageFailed: the disk says no.
+        Stopped: ``line`` was ended.
     """
-    for attempt in range(1, _ATTEMPTS + 1):
+    return _Transfer(file, first, places, partial, line).run()
+
+
+@dataclass(slots=True, eq=False)
+class _Claim:
+    """A range that one connection fetches: from ``start``, now at ``at``, to ``end`` (None: to the last byte)."""
+
+    start: int
+    end: int | None
+    at: int
+
+
+class _Transfer:
+    def __init__(self, file: RemoteFile, first: Offer, places: Places, partial: Partial, line: Line) -> None:
+        self._file = file
+        self._partial = partial
+        self._line = line
+        self._choice = _Choice(file, first, places, line)
+        self._claims: list[_Claim] = []
+        self._helpers: list[threading.Thread] = []
+        self._problem: PphubError | None = None
+        self._follower = self._follow()
+        self._task: Task = line.progress.start(file.path, file.size, partial.done.count)
+
+    def _follow(self) -> Follower:
+        follower = Follower(self._partial, Hasher(self._file.digest, self._file.size))
+        if self._file.size is None or self._file.size >= _BIG:
+            follower.start()
+        return follower
+
+    def run(self) -> Fetched:
         try:
-            progress.start(file.path, file.size)
-            fetched = _attempt(file, target, session, headers, progress)
-        except _WrongContent as error:
-            problem: SourceUnavailable | Corrupt = Corrupt(
-                f"{file.path} from {_shown(file.url)} is not what the source listed: {error}",
-                hint="nothing was kept: try again later, or another source with --source",
-            )
-            problem.__cause__ = error
-        except SourceUnavailable as error:
-            problem = error
+            while True:
+                self._receive()
+                try:
+                    fetched = self._verify()
+                except Failed as failure:
+                    self._begin_again()
+                    self._choice.after(failure, progressed=False)
+                else:
+                    self._task.finish()
+                    return fetched
+        except BaseException:
+            self._task.stop()
+            raise
+        finally:
+            self._follower.stop()
+
+    def _receive(self) -> None:
+        """Until no byte is missing."""
+        syncer = _Syncer(self._partial) if self._file.size is None or self._file.size > _SYNC else None
+        try:
+            while claim := self._take():
+                self._try(claim)
+        finally:
+            self._leave_helpers()
+            if syncer:
+                syncer.stop()
+
+    def _try(self, claim: _Claim) -> None:
+        begun = claim.at
+        offer = self._choice.offer
+        try:
+            self._stream(claim, offer)
+        except Failed as failure:
+            if self._line.ended.is_set():
+                raise Stopped from None  # that is why the connection broke
+            self._release(claim)
+            self._choice.after(failure, progressed=claim.at - begun >= _PROGRESS, at=claim.at)
         else:
-            progress.finish()
-            return fetched
-        if attempt == _limit(problem):
-            raise problem
-        delay = _FIRST_DELAY * 2 ** (attempt - 1)
-        progress.note(f"{problem.message}; trying again in {delay:g} s")
-        time.sleep(delay)
-    raise AssertionError  # the loop returns or raises
+            self._choice.worked()
+        finally:
+            self._release(claim)
+
+    # ---------------------------------------------------------------------------------------- who fetches what
+
+    def _take(self, *, helper: bool = False) -> _Claim | None:
+        """The next bytes that are missing and that nobody fetches.
+
+        A helper ends when there are none; the first connection stays until the others are done.
+        """
+        partial = self._partial
+        while True:
+            with partial.changed:
+                if self._line.ended.is_set():
+                    raise Stopped
+                if self._problem:
+                    raise self._problem
+                if helper and not self._choice.in_parts:
+                    return None
+                if gap := self._gap():
+                    start, end = gap
+                    if helper or self._helpers:
+                        end = start + PIECE if end is None else min(end, start + PIECE)
+                    claim = _Claim(start, end, start)
+                    self._claims.append(claim)
+                    return claim
+                if helper or not self._claims:
+                    return None
+                partial.changed.wait(0.5)
+
+    def _gap(self) -> tuple[int, int | None] | None:
+        if self._file.size is None and self._claims:
+            return None
+        taken = type(self._partial.done)(self._partial.done)
+        for claim in self._claims:
+            taken.add(claim.start, self._end_of(claim))
+        gaps = taken.gaps(self._partial.size)
+        return gaps[0] if gaps else None
+
+    def _end_of(self, claim: _Claim) -> int:
+        return claim.at + 1 if claim.end is None else claim.end
+
+    def _release(self, claim: _Claim) -> None:
+        with self._partial.changed:
+            if claim in self._claims:
+                self._claims.remove(claim)
+            self._partial.changed.notify_all()
+
+    def _consider_help(self, claim: _Claim) -> None:
+        """Let more connections fetch pieces where that makes the whole faster."""
+        size = self._partial.size
+        if size is None or claim.end is None or not self._choice.in_parts:
+            return
+        for _ in range(self._line.lanes.room(size - self._partial.done.count)):
+            with self._partial.changed:
+                # Up to here is mine; what comes after is for everybody.
+                claim.end = min(claim.end, claim.at + PIECE)
+                helper = threading.Thread(target=self._help, name="pphub-piece", daemon=True)
+                self._helpers.append(helper)
+            helper.start()
+
+    def _help(self) -> None:
+        """Fetch pieces on another connection; a failure ends it, and the first connection sees to what is left."""
+        try:
+            while (claim := self._take(helper=True)) is not None:
+                try:
+                    self._stream(claim, self._choice.offer, helper=True)
+                finally:
+                    self._release(claim)
+                if self._line.lanes.room(0) < 0:
+                    return
+        except (Failed, Stopped):
+            self._line.lanes.refuse_more()
+        except PphubError as error:
+            self._problem = error
+        finally:
+            with self._partial.changed:
+                self._helpers.remove(threading.current_thread())
+                self._partial.changed.notify_all()
+
+    def _leave_helpers(self) -> None:
+        with self._partial.changed:
+            while self._helpers and not self._line.ended.is_set():
+                self._partial.changed.wait(0.5)
+
+    # ------------------------------------------------------------------------------------------- bytes
+
+    def _stream(self, claim: _Claim, offer: Offer, *, helper: bool = False) -> None:
+        """Fetch a claim on one connection; what arrived before a failure is kept."""
+        key = without_password(offer.file.url)
+        partial = self._partial
+        whole_rest = claim.end == partial.size
+        lanes = self._line.lanes
+        lanes.enter()
+        try:
+            body = self._line.web.get(
+                offer.file.url,
+                offer.headers,
+                start=claim.at,
+                end=None if whole_rest else claim.end,
+                validator=partial.validators.get(key),
+            )
+            try:
+                skip = self._check(body, claim, key, helper=helper)
+                if body.head.validator:
+                    partial.validators[key] = body.head.validator
+                with partial.open() as stream:
+                    whole = self._copy(body, claim, stream, skip, helper=helper)
+            except BaseException:
+                body.close(whole=False)
+                raise
+            body.close(whole=whole)
+        finally:
+            lanes.leave()
+
+    def _check(self, body: Body, claim: _Claim, key: str, *, helper: bool) -> int:
+        """How many bytes at the start of the body are here already; raises Failed if it cannot be the content."""
+        head, size, known = body.head, self._partial.size, self._partial.validators.get(key)
+        if head.start == 0 and head.total is not None and size is not None and head.total != size:
+            raise Failed("wrong", _wrong_size(size, head.total) + _suspicion(body.read()))
+        if head.total is not None and size is not None and head.total != size:
+            raise Failed("wrong", _wrong_size(size, head.total))
+        same = known is None or head.validator is None or head.validator == known
+        here = self._partial.done.count > 0
+        if head.start == claim.at and (same or self._file.digest or not here):
+            return 0
+        if helper:
+            raise Failed("broken", "it sent another part of the file than it was asked for")
+        self._choice.in_parts = False
+        if same and head.start == 0 and (self._file.digest or known):
+            return claim.at  # it ignores ranges: what is here already goes by
+        # Not what the first bytes were of; or without a hash nobody could tell at the end.
+        self._begin_again()
+        if head.start:
+            raise Failed("broken", "the content has changed in the middle of the transfer")
+        claim.start, claim.at, claim.end = 0, 0, self._partial.size
+        return 0
+
+    def _copy(self, body: Body, claim: _Claim, stream: FileIO, skip: int, *, helper: bool) -> bool:
+        """Write what arrives; returns whether the body was read to its end."""
+        partial = self._partial
+        stream.seek(claim.at)
+        noted, noted_at = claim.at, time.monotonic()
+        try:
+            while block := body.read():
+                if self._line.ended.is_set():
+                    raise Stopped
+                if skip:
+                    dropped = min(skip, len(block))
+                    skip -= dropped
+                    block = block[dropped:]
+                room = len(block) if claim.end is None else claim.end - claim.at
+                if len(block) > room and claim.end == partial.size:
+                    suspicion = _suspicion(self._first_bytes() or block)
+                    if not helper:
+                        noted = claim.at = 0
+                        self._begin_again()  # this is another content
+                    raise Failed("wrong", f"more than the {partial.size} bytes listed{suspicion}")
+                with explain_os_errors(f"write {self._file.path}", partial.folder):
+                    _write_all(stream, block[:room])
+                claim.at += min(len(block), room)
+                if len(block) > room:  # the rest was given to others meanwhile
+                    return False
+                if claim.at - noted >= _CHUNK or (claim.at > noted and time.monotonic() - noted_at > 0.25):
+                    self._note(noted, claim.at)
+                    noted, noted_at = claim.at, time.monotonic()
+                    if not helper:
+                        self._consider_help(claim)
+                if claim.at == claim.end != partial.size:
+                    return body.head.length == claim.at - body.head.start
+        finally:
+            self._note(noted, claim.at)
+        if claim.end is None:
+            partial.size = claim.at
+        elif claim.at < claim.end:
+            suspicion = _suspicion(self._first_bytes())
+            raise Failed("short", f"expected {partial.size} bytes, got {claim.at}{suspicion}")
+        return True
+
+    def _note(self, start: int, end: int) -> None:
+        if end > start:
+            self._partial.add(start, end)
+            self._line.lanes.moved(end - start)
+            self._task.advance(end - start)
+
+    # ------------------------------------------------------------------------------------------- verifying
+
+    def _verify(self) -> Fetched:
+        self._follower.finish()
+        hasher, size = self._follower.hasher, self._partial.front
+        if self._file.size is not None and size != self._file.size:
+            raise Failed("wrong", f"expected {self._file.size} bytes, got {size}")
+        if mismatch := hasher.mismatch():
+            raise Failed("wrong", mismatch + _suspicion(self._first_bytes()))
+        self._partial.sync()
+        return Fetched(size, hasher.sha256)
+
+    def _first_bytes(self) -> bytes:
+        with explain_os_errors("read a download", self._partial.folder), self._partial.content.open("rb") as stream:
+            return stream.read(64)
+
+    def _begin_again(self) -> None:
+        """Throw away what is here."""
+        self._choice.in_parts = False
+        self._leave_helpers()
+        self._follower.stop()
+        self._follower.finish()
+        self._task.advance(-self._partial.done.count)
+        self._partial.restart()
+        self._partial.size = self._file.size
+        self._follower = self._follow()
 
 
-def _limit(problem: Corrupt | SourceUnavailable) -> int:
-    """How often to try. A silence has cost its time already, and another source may be waiting to be asked."""
-    if isinstance(problem.__cause__, requests.ReadTimeout):  # not even the head of an answer came
-        return 1
-    silent = isinstance(problem.__cause__, urllib3.exceptions.ReadTimeoutError)
-    return 2 if silent or isinstance(problem, Corrupt) else _ATTEMPTS
+class _Syncer:
+    """Makes what has arrived durable while more is coming, so that the end of a transfer does not wait for it."""
+
+    def __init__(self, partial: Partial) -> None:
+        self._partial = partial
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="pphub-sync", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        synced = self._partial.done.count
+        while not self._ended.wait(0.05):
+            if (count := self._partial.done.count) - synced >= _SYNC:
+                try:
+                    self._partial.sync()
+                except PphubError:
+                    return  # whoever writes next meets the same, and tells
+                synced = count
+
+    def stop(self) -> None:
+        self._ended.set()
+        self._thread.join()
 
 
-def _attempt(
-    file: RemoteFile,
-    target: Path,
-    session: requests.Session,
-    headers: Mapping[str, str],
-    progress: Progress,
-) -> Fetched:
-    hasher = Hasher(file.digest, file.size)
-    size = 0
-    start = b""
-    with contextlib.closing(_open(file, session, headers)) as blocks:
-        with explain_os_errors(f"write {file.path}", target.parent):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            stream = target.open("wb", buffering=0)
-        with stream:
-            for block in blocks:
-                size += len(block)
-                if file.size is not None and size > file.size:
-                    msg = f"more than the {file.size} bytes listed{_suspicion(start or block)}"
-                    raise _WrongContent(msg)
-                hasher.update(block)
-                with explain_os_errors(f"write {file.path}", target.parent):
-                    _write_all(stream, block)
-                start = start or block[:64]
-                progress.advance(len(block))
-            if file.size is not None and size != file.size:
-                msg = f"expected {file.size} bytes, got {size}{_suspicion(start)}"
-                raise _WrongContent(msg)
-            if mismatch := hasher.mismatch():
-                raise _WrongContent(mismatch + _suspicion(start))
-            with explain_os_errors(f"write {file.path}", target.parent):
-                os.fsync(stream.fileno())
-    return Fetched(size, hasher.sha256)
+class _Choice:
+    """Where to ask next, and how often."""
+
+    def __init__(self, file: RemoteFile, first: Offer, places: Places, line: Line) -> None:
+        self.offer = first
+        self.in_parts = True
+        self._file = file
+        self._places = places
+        self._line = line
+        self._waiting: list[Offer] = []  # other places, to be tried in turn
+        self._no_more = False
+        self._failures = 0  # since the last that brought something
+        self._wrong: dict[str, int] = {}
+        self._served = False
+        self._renewed = False
+        self._first_problem: PphubError | None = None
+
+    def after(self, failure: Failed, *, progressed: bool, at: int = 0) -> None:
+        """Choose what to do after a failure, and wait if need be.
+
+        Raises:
+            PphubError: there is nothing left to try.
+        """
+        if progressed:
+            self.worked()
+        self._failures += 1
+        problem = self._explain(failure)
+        if self._renew(failure):
+            return
+        hopeless = failure.kind in {"denied", "gone"} or self._is_wrong_again(failure)
+        patient = failure.kind == "busy" and (failure.retry_after or 0) <= _BUSY_ELSEWHERE
+        if not patient and (failure.kind != "wrong" or hopeless) and self._go_elsewhere(problem, at, drop=hopeless):
+            return
+        self._first_problem = self._first_problem or problem
+        if hopeless or self._failures >= _TRIES.get(failure.kind, _OTHER_TRIES) * (1 + len(self._waiting)):
+            raise self._first_problem if hopeless else problem
+        self._wait(failure, problem)
+
+    def worked(self) -> None:
+        """What was asked for came, or a part of it."""
+        self._failures, self._served, self._renewed = 0, True, False
+
+    def _renew(self, failure: Failed) -> bool:
+        """A URL that worked and is refused has probably expired."""
+        if failure.kind not in {"denied", "gone"} or self._renewed or not self._served:
+            return False
+        self._renewed = True
+        self._line.progress.note(f"{self._file.path}: {failure}; asking {self.offer.source} for a new address")
+        offer = self._places.renew(self.offer)
+        if offer is None:
+            return False
+        self.offer = offer
+        return True
+
+    def _is_wrong_again(self, failure: Failed) -> bool:
+        """The second time a place sends wrong bytes is the last; a file of this disk does not get better."""
+        if failure.kind != "wrong":
+            return False
+        key = self.offer.file.url
+        self._wrong[key] = self._wrong.get(key, 0) + 1
+        return self._wrong[key] >= _TRIES["wrong"] or key.startswith("file:")
+
+    def _go_elsewhere(self, problem: PphubError, at: int, *, drop: bool) -> bool:
+        if not self._waiting and not self._no_more:
+            another = self._places.another()
+            if another is None:
+                self._no_more = True
+            else:
+                self._waiting.append(another)
+        if not self._waiting or self._failures > _OTHER_TRIES * (1 + len(self._waiting)):
+            return False
+        self._first_problem = self._first_problem or problem
+        if not drop:
+            self._waiting.append(self.offer)
+        self.offer = self._waiting.pop(0)
+        where = f" at byte {at}" if at else ""
+        self._line.progress.note(f"{problem.message}; {self.offer.source} has the same file and goes on{where}")
+        return True
+
+    def _wait(self, failure: Failed, problem: PphubError) -> None:
+        delay = failure.retry_after
+        if delay is not None and delay > _LONGEST_WAIT:
+            msg = f"{problem.message}, and asks to wait for {delay:.0f} s"
+            raise SourceUnavailable(msg, hint="try again later, or another source with --source")
+        if delay is None:
+            # Not at the same moment as everybody else who was cut off.
+            delay = _FIRST_DELAY * 2 ** (self._failures - 1) * random.uniform(0.5, 1.0)  # noqa: S311
+        self._line.progress.note(f"{problem.message}; trying again in {delay:.1f} s")
+        if self._line.ended.wait(delay):
+            raise Stopped
+
+    def _explain(self, failure: Failed) -> PphubError:
+        """The failure as the user should hear of it; signed URLs lose their secret."""
+        path, where = self._file.path, without_password(self.offer.file.url)
+        error: PphubError
+        if failure.kind == "denied":
+            gated = ": the model is gated" if failure.gated else ""
+            hint = "log in, or set the token of this source; gated models must be accepted first"
+            error = AccessDenied(f"access to {path} at {where} was refused{gated} ({failure})", hint=hint)
+        elif failure.kind == "gone":
+            hint = "the repository may have changed a moment ago: run the command again"
+            error = FileNotInModel(f"{path} is listed but not at {where} ({failure})", hint=hint)
+        elif failure.kind in {"wrong", "short"}:
+            hint = "nothing was kept: try again later, or another source with --source"
+            error = Corrupt(f"{path} from {where} is not what the source listed: {failure}", hint=hint)
+        else:
+            hint = "check the network and proxy, or try another source with --source"
+            error = SourceUnavailable(f"the connection for {path} from {where} failed: {failure}", hint=hint)
+        error.__cause__ = failure
+        return error
 
 
 def _write_all(stream: FileIO, data: bytes) -> None:
@@ -159,115 +515,9 @@ def _write_all(stream: FileIO, data: bytes) -> None:
         view = view[stream.write(view) :]
 
 
+def _wrong_size(size: int, found: int) -> str:
+    return f"more than the {size} bytes listed" if found > size else f"expected {size} bytes, got {found}"
+
+
 def _suspicion(start: bytes) -> str:
     return "; it looks like a web page, perhaps a login" if start.lstrip()[:5].lower() in {b"<!doc", b"<html"} else ""
-
-
-def _open(file: RemoteFile, session: requests.Session, headers: Mapping[str, str]) -> Generator[bytes, None, None]:
-    if file.url.startswith("data:"):
-        return _read_data(file.url)
-    if urlsplit(file.url).scheme == "file":
-        return _read_local(Path(url2pathname(urlsplit(file.url).path)))
-    return _read_http(file, session, headers)
-
-
-def _read_data(url: str) -> Generator[bytes, None, None]:
-    """The content of a ``data:`` URL in base64, which is how our sources write them."""
-    head, _, content = url.partition(",")
-    try:
-        if not head.endswith(";base64"):
-            raise ValueError("not in base64")
-        yield base64.b64decode(content, validate=True)
-    except ValueError as error:
-        raise Corrupt(f"the source made a data URL that cannot be read: {error}") from error
-
-
-def _read_local(path: Path) -> Generator[bytes, None, None]:
-    with explain_os_errors(f"read {path.name}", path.parent), path.open("rb", buffering=0) as stream:
-        while block := stream.read(CHUNK):
-            yield block
-
-
-def _read_http(file: RemoteFile, session: requests.Session, headers: Mapping[str, str]) -> Generator[bytes, None, None]:
-    where = _shown(file.url)
-    try:
-        with _follow(file.url, session, headers) as response:
-            _check_status(response, file.path, where)
-            # decode_content undoes a Content-Encoding that the server sent although none was asked for.
-            while block := response.raw.read(CHUNK, decode_content=True):
-                yield block
-    except PphubError:
-        raise
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-        # ValueError: a redirect to something that is no URL.
-        msg = f"the connection for {file.path} from {where} failed: {_reason(error)}"
-        raise SourceUnavailable(msg, hint="check the network and proxy, or try another source") from error
-
-
-def _follow(url: str, session: requests.Session, headers: Mapping[str, str]) -> requests.Response:
-    """GET, following redirects by hand: the source's headers go to the first origin and no other."""
-    first = _origin(url)
-    for _ in range(_MAX_REDIRECTS):
-        response = session.get(
-            url,
-            headers=dict(headers) if _origin(url) == first else None,
-            stream=True,
-            allow_redirects=False,
-            timeout=(CONNECT_SECONDS, READ_SECONDS),
-        )
-        location = session.get_redirect_target(response)
-        if not location:
-            return response
-        response.close()
-        url = urljoin(url, location)
-        if urlsplit(url).scheme not in _DEFAULT_PORTS:
-            msg = f"a redirect leads to {urlsplit(url).scheme}:, which is no web address"
-            raise requests.TooManyRedirects(msg)
-    msg = f"more than {_MAX_REDIRECTS} redirects"
-    raise requests.TooManyRedirects(msg)
-
-
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)
-
-
-def _check_status(response: requests.Response, path: str, where: str) -> None:
-    status = response.status_code
-    if status == 200:
-        return
-    if status in {401, 403}:
-        gated = ": the model is gated" if response.headers.get("X-Error-Code") == "GatedRepo" else ""
-        msg = f"access to {path} at {where} was refused{gated} (HTTP {status})"
-        raise AccessDenied(msg, hint="log in, or set the token of this source; gated models must be accepted first")
-    if status in {404, 410}:
-        msg = f"{path} is listed but not at {where} (HTTP {status})"
-        raise FileNotInModel(msg, hint="the repository may have changed a moment ago: run the command again")
-    msg = f"{where} answered HTTP {status}"
-    raise SourceUnavailable(msg, hint="try again later, or another source with --source")
-
-
-def _shown(url: str) -> str:
-    """The URL as it may be printed: signed URLs carry their secret in the query."""
-    return without_password(url)
-
-
-def _reason(error: BaseException) -> str:
-    """The innermost cause, without URLs (which may be signed)."""
-    name = type(error).__name__
-    describe: dict[type[BaseException], Callable[[], str]] = {
-        requests.ConnectTimeout: lambda: f"no connection within {CONNECT_SECONDS:g} s",
-        requests.ReadTimeout: lambda: f"no data for {READ_SECONDS:g} s",
-        urllib3.exceptions.ReadTimeoutError: lambda: f"no data for {READ_SECONDS:g} s",
-        requests.TooManyRedirects: lambda: str(error),
-        urllib3.exceptions.DecodeError: lambda: "it sent compressed data that cannot be unpacked",
-        urllib3.exceptions.IncompleteRead: lambda: "it was cut before the end",
-        urllib3.exceptions.ProtocolError: lambda: "it was cut before the end",
-    }
-    for kind, text in describe.items():
-        if isinstance(error, kind):
-            return text()
-    inner: BaseException = error
-    while inner.__cause__ or inner.__context__:
-        inner = inner.__cause__ or inner.__context__ or inner
-    return f"{name} ({inner.strerror})" if isinstance(inner, OSError) and inner.strerror else name

@@ -10,7 +10,6 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from pphub import errors as errors
     from pphub.api import convert as convert
-    from pphub.api import download as download
     from pphub.api import prepare as prepare
     from pphub.auto import AutoBackbone as AutoBackbone
     from pphub.auto import AutoConfig as AutoConfig
@@ -29,11 +28,12 @@ if TYPE_CHECKING:
     from pphub.auto import AutoModelForSequenceClassification as AutoModelForSequenceClassification
     from pphub.auto import AutoModelForTokenClassification as AutoModelForTokenClassification
     from pphub.auto import AutoTokenizer as AutoTokenizer
+    from pphub.obtain import download as download
 
 # Names are imported when first used: `import pphub` must stay cheap.
 _HOMES = {
     "convert": "pphub.api",
-    "download": "pphub.api",
+    "download": "pphub.obtain",
     "prepare": "pphub.api",
 }
 _AUTO_CLASSES = (

@@ -1,9 +1,8 @@
-"""The library's face: each call walks the stages name → resolve → download → convert."""
+"""From a name to a folder that PaddleNLP loads: name → resolve → download → convert."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,132 +10,23 @@ from pphub import settings
 from pphub.checkpoint.folder import is_paddle, open_checkpoint, read_config
 from pphub.conversion.dtypes import check_dtype
 from pphub.conversion.job import conversion_key, is_complete, make_job, run_job
-from pphub.errors import AccessDenied, ConversionFailed, Corrupt, NotFound, SourceUnavailable, UsageError
-from pphub.fetching import fetch_snapshot
+from pphub.errors import ConversionFailed, UsageError
 from pphub.names import parse
+from pphub.obtain import fetch, open_store
 from pphub.progress import choose_progress
-from pphub.registry import load_source
-from pphub.resolve import Search, find_cached, find_local, places
-from pphub.select import Selection, is_weights, weight_files
-from pphub.source import SourceWithTable
+from pphub.select import is_weights, weight_files
 from pphub.stages import stage
+from pphub.view import show_by_name
 from pphub_cache.atomic import link_or_copy, remove_leftovers
 from pphub_cache.lock import entry_lock
-from pphub_cache.store import Snapshot, Store
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable
 
-    from pphub.names import ModelRef
-    from pphub.source import Listing, RemoteFile
     from pphub_cache.progress import Progress
+    from pphub_cache.store import Snapshot
 
-# After these, another source may do better.
-_NEXT = (AccessDenied, Corrupt, NotFound, SourceUnavailable)
-
-__all__ = ["Outlook", "convert", "convert_snapshot", "download", "fetch", "plan", "prepare"]
-
-
-def download(
-    name: str | os.PathLike[str],
-    revision: str | None = None,
-    source: str | None = None,
-    offline: bool | None = None,
-    include: str | Iterable[str] | None = None,
-    exclude: str | Iterable[str] | None = None,
-    *,
-    refresh: bool = False,
-    progress: Progress | None = None,
-) -> Path:
-    """Make sure a model is on this disk.
-
-    Args:
-        name: a shortcut, ``[SCHEME:]ORG/NAME[@REVISION]``, a folder or a file.
-        revision: branch, tag or commit; None for the source's default.
-        source: the scheme of the one source to ask; None for the configured order.
-        offline: open no socket; None asks the environment.
-        include: shell patterns of the files wanted; None for one weight format, config and tokenizer files.
-        exclude: shell patterns of files not wanted.
-        refresh: ask the source what the revision is now, even if the model is cached.
-        progress: told how it goes; None shows bars on a terminal.
-
-    Returns:
-        The folder of the snapshot; for a folder or file on this disk, that folder, or the file's.
-
-    Raises:
-        PphubError: see :mod:`pphub.errors`.
-    """
-    selection = Selection(_patterns(include), _patterns(exclude))
-    return fetch(name, revision, source, offline, selection, refresh=refresh, progress=progress).folder
-
-
-def fetch(
-    name: str | os.PathLike[str],
-    revision: str | None = None,
-    source: str | None = None,
-    offline: bool | None = None,
-    selection: Selection = Selection(),  # noqa: B008  frozen
-    *,
-    refresh: bool = False,
-    progress: Progress | None = None,
-) -> Snapshot:
-    """As :func:`download`, but return the snapshot with what is known of its files."""
-    ref = parse(str(name), source=source, revision=revision)
-    store = Store(settings.home())
-    progress = progress or choose_progress()
-    no_network = settings.offline() if offline is None else offline
-    with stage("resolve") as current:
-        found = find_local(ref, store, selection, offline=no_network, refresh=refresh)
-        current.outcome = _describe(ref, found)
-    search = Search(ref, progress.note)
-    if found is None:
-        return _fetch_remote(ref, search, store, selection, progress)
-    try:
-        with stage("download") as current:
-            snapshot = fetch_snapshot(found, store, selection, progress, revision=ref.revision, offline=no_network)
-            current.outcome = "nothing to fetch" if snapshot is found else str(snapshot.folder)
-    except _NEXT as error:
-        if no_network or ref.kind != "name":
-            raise
-        # What is cached in part cannot be completed where it came from; another source may have it whole.
-        search.passed_over(found.source, found.repo, error)
-        return _fetch_remote(ref, search, store, selection, progress)
-    return _with_only(ref.path.name, snapshot) if ref.kind == "file" else snapshot
-
-
-def _fetch_remote(ref: ModelRef, search: Search, store: Store, selection: Selection, progress: Progress) -> Snapshot:
-    """From the first source that has the model and hands it over, whole: files of two are never mixed."""
-    listings = search.listings()
-    while True:
-        with stage("resolve") as current:
-            listing = next(listings, None)
-            current.outcome = _describe(ref, listing)
-        if listing is None:
-            raise search.error()
-        try:
-            with stage("download") as current:
-                snapshot = fetch_snapshot(listing, store, selection, progress, revision=ref.revision, offline=False)
-                current.outcome = str(snapshot.folder)
-                return snapshot
-        except _NEXT as error:
-            search.passed_over(listing.source, listing.repo, error)
-
-
-def _describe(ref: ModelRef, found: Snapshot | Listing | None) -> str:
-    if found is None:
-        return f"{ref} is not in the cache"
-    where = "in the cache" if isinstance(found, Snapshot) else "listed"
-    return f"{ref} is {found.source}:{found.repo} {found.commit[:12]}, {where}"
-
-
-def _with_only(weights: str, snapshot: Snapshot) -> Snapshot:
-    """The folder around a weights file, seen without the other weights in it."""
-    if weight_files([weights]) != (weights,):
-        msg = f"{snapshot.folder / weights} is not named like a checkpoint"
-        raise UsageError(msg, hint="name a .bin, .pt, .pth, .safetensors or .pdparams file, or the model's folder")
-    files = {path: file for path, file in snapshot.files.items() if path == weights or not is_weights(path)}
-    return replace(snapshot, files=files)
+__all__ = ["convert", "convert_snapshot", "prepare"]
 
 
 def convert(
@@ -204,6 +94,8 @@ def prepare(
 ) -> Path:
     """Download a model and convert it if it needs to be: the result is a folder PaddleNLP loads.
 
+    A model asked for by name is also shown at ``$PPNLP_HOME/models/NAME``, where PaddleNLP itself finds it.
+
     Args:
         name: as for :func:`download`.
         revision: as for :func:`download`.
@@ -221,8 +113,21 @@ def prepare(
     snapshot = fetch(name, revision, source, offline, progress=progress)
     weights = weight_files(snapshot.files)
     if is_paddle(weights):
-        return _paddle_folder(snapshot, weights)
-    return convert_snapshot(snapshot, None, None, progress)
+        folder = _paddle_folder(snapshot, weights)
+    else:
+        folder = convert_snapshot(snapshot, None, None, progress)
+    ref = parse(str(name), source=source, revision=revision)
+    if ref.kind == "name":
+        show_by_name(
+            settings.home(),
+            ref.name,
+            folder,
+            source=snapshot.source,
+            repo=snapshot.repo,
+            commit=snapshot.commit,
+            note=progress.note,
+        )
+    return folder
 
 
 def _paddle_folder(snapshot: Snapshot, weights: tuple[str, ...]) -> Path:
@@ -233,7 +138,7 @@ def _paddle_folder(snapshot: Snapshot, weights: tuple[str, ...]) -> Path:
     if not others:
         return snapshot.folder
     # PaddleNLP would rather take another format, or the shards of an index, than the file that was checked.
-    store = Store(settings.home())
+    store = open_store()
     key = hashlib.sha256(f"{snapshot.folder}\0{snapshot.commit}".encode("utf-8", "surrogateescape")).hexdigest()[:40]
     folder = store.layout.converted(f"view-{key}")
     for path, file in snapshot.files.items():
@@ -244,7 +149,7 @@ def _paddle_folder(snapshot: Snapshot, weights: tuple[str, ...]) -> Path:
 
 def convert_snapshot(snapshot: Snapshot, out: Path | None, dtype: str | None, progress: Progress) -> Path:
     """Convert what the download stage returned; two processes convert the same model once."""
-    store = Store(settings.home())
+    store = open_store()
     job = make_job(snapshot, dtype)
     key = conversion_key(job)
     target = out or store.layout.converted(key)
@@ -260,62 +165,3 @@ def convert_snapshot(snapshot: Snapshot, out: Path | None, dtype: str | None, pr
                 run_job(job, target, progress, keep_edits=out is not None)
                 current.outcome = str(target)
     return target
-
-
-@dataclass(frozen=True, slots=True)
-class Outlook:
-    """What is known of a name that is not cached, without asking anybody.
-
-    Attributes:
-        places: source and repository, in the order they would be asked.
-        source: the first of them whose files are known from a table, or None.
-        files: those files.
-    """
-
-    places: tuple[tuple[str, str], ...]
-    source: str | None = None
-    files: tuple[RemoteFile, ...] = ()
-
-
-def plan(
-    name: str | os.PathLike[str],
-    revision: str | None = None,
-    source: str | None = None,
-    offline: bool | None = None,
-    selection: Selection = Selection(),  # noqa: B008  frozen
-    *,
-    refresh: bool = False,
-) -> tuple[Snapshot | Listing | Outlook, tuple[str, ...]]:
-    """What a name resolves to, and which of its files would be wanted; fetches no file.
-
-    Offline, a name that is not cached has an :class:`Outlook`: where it would be looked for.
-    """
-    ref = parse(str(name), source=source, revision=revision)
-    store = Store(settings.home())
-    no_network = settings.offline() if offline is None else offline
-    if no_network and ref.kind == "name" and find_cached(ref, store, selection) is None:
-        outlook = _outlook(ref)
-        return outlook, selection.pick(file.path for file in outlook.files)
-    found = find_local(ref, store, selection, offline=no_network, refresh=refresh)
-    if found is None:
-        search = Search(ref)
-        found = next(search.listings(), None)
-        if found is None:
-            raise search.error()
-    paths = tuple(found.files) if isinstance(found, Snapshot) else tuple(file.path for file in found.files)
-    return found, selection.pick(paths)
-
-
-def _outlook(ref: ModelRef) -> Outlook:
-    asked = tuple(places(ref))
-    for scheme, repo in asked:
-        plugin = load_source(scheme)
-        if isinstance(plugin, SourceWithTable) and (files := plugin.known_files(repo)):
-            return Outlook(asked, scheme, files)
-    return Outlook(asked)
-
-
-def _patterns(value: str | Iterable[str] | None) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    return (value,) if isinstance(value, str) else tuple(value)

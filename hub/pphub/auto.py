@@ -9,8 +9,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pphub import api
-from pphub.checkpoint.folder import is_paddle, read_config, read_json
+from pphub import api, obtain
+from pphub.checkpoint.folder import is_paddle, read_config
 from pphub.conversion.config import translate_config
 from pphub.conversion.job import WEIGHTS_FILE
 from pphub.conversion.rules import find_family
@@ -19,6 +19,7 @@ from pphub.load import load_config, load_model, load_tokenizer
 from pphub.progress import choose_progress
 from pphub.select import WEIGHT_PATTERNS, Selection, weight_files
 from pphub.stages import stage
+from pphub.view import tokenizer_class
 
 if TYPE_CHECKING:
     import os
@@ -90,7 +91,7 @@ class _Auto:
             FreshParameters: a task head is not in the checkpoint; its parameters are named.
             UnusedTensors: the checkpoint holds more of the base model than the config describes.
         """
-        return cls._load(partial(api.fetch, name, revision, source, offline), kwargs)
+        return cls._load(partial(obtain.fetch, name, revision, source, offline), kwargs)
 
     @classmethod
     def _load(cls, fetch: Callable[..., Snapshot], kwargs: dict[str, Any]) -> Any:
@@ -188,7 +189,7 @@ class AutoTokenizer(_Auto):
     @classmethod
     def _load(cls, fetch: Callable[..., Snapshot], kwargs: dict[str, Any]) -> Any:
         folder = fetch(_NO_WEIGHTS).folder
-        return load_tokenizer(folder, _tokenizer_class(folder), kwargs)
+        return load_tokenizer(folder, tokenizer_class(folder), kwargs)
 
 
 def _paddle_config(folder: Path) -> dict[str, object]:
@@ -199,19 +200,3 @@ def _paddle_config(folder: Path) -> dict[str, object]:
     except ConversionFailed:
         return config  # not a torch class we know: PaddleNLP's own
     return dict(translate_config(family, architecture, config).values)
-
-
-def _tokenizer_class(folder: Path) -> str | None:
-    """The class the tokenizer's own file names, else the family's; None leaves the choice to PaddleNLP."""
-    named: object = None
-    if (folder / "tokenizer_config.json").is_file():
-        config = read_json(folder / "tokenizer_config.json")
-        named = config.get("init_class") or config.get("tokenizer_class")
-    if isinstance(named, str) and named not in {"TokenizersBackend", "PreTrainedTokenizerFast"}:
-        return named.removesuffix("Fast")
-    if (folder / "config.json").is_file():
-        try:
-            return find_family(read_json(folder / "config.json"))[0].tokenizer
-        except ConversionFailed:
-            return None
-    return None

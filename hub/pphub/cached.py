@@ -32,7 +32,7 @@ def cached_path(name: str | os.PathLike[str], revision: str | None = None, sourc
     if ref.kind != "name":
         return ref.path if ref.kind == "folder" else ref.path.parent
     selection = Selection()
-    snapshot = find_cached(ref, Store(settings.home()), selection)
+    snapshot = find_cached(ref, Store(settings.home(), settings.shared_homes()), selection)
     if snapshot is None or snapshot.missing(selection.pick(snapshot.files)):
         return None
     return snapshot.folder

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
+import threading
+import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from pphub.errors import Corrupt, FileNotInModel, NotCached, NotFound, RevisionNotFound, UnsafeCheckpoint
+from pphub.errors import Corrupt, FileNotInModel, NotCached, NotFound, PphubError, RevisionNotFound, UnsafeCheckpoint
 from pphub.resolve import ask
 from pphub.source import Listing
 from pphub_cache.lock import entry_lock
+from pphub_cache.offer import Offer
 from pphub_cache.paths import check_paths
 from pphub_cache.store import CachedFile, Snapshot, Store
 
 if TYPE_CHECKING:
-    import requests
+    from collections.abc import Callable
+    from typing import TypeAlias
 
     from pphub.select import Selection
     from pphub.source import RemoteFile
     from pphub_cache.progress import Progress
 
+    More: TypeAlias = Callable[[int], Listing | None]
+
 __all__ = ["fetch_snapshot"]
+
+_FRESH_SECONDS: Final = 5.0
 
 
 def fetch_snapshot(
@@ -33,6 +40,7 @@ def fetch_snapshot(
     *,
     revision: str | None,
     offline: bool,
+    more: More = lambda _number: None,
 ) -> Snapshot:
     """Make sure the wanted files are on this disk.
 
@@ -43,6 +51,8 @@ def fetch_snapshot(
         progress: told how it goes.
         revision: what the user asked for, to remember what it stood for.
         offline: never open a socket.
+        more: the listings of the sources that come after this one, by number, for files of the same hash; None at
+            the end.
 
     Returns:
         The snapshot; for a local folder, the folder itself, unchanged.
@@ -57,7 +67,7 @@ def fetch_snapshot(
         if found.folder is not None:
             _wanted(selection, tuple(file.path for file in found.files), found.repo)  # there must be something
             return _as_snapshot(found, Path(found.folder))
-        return _download_listing(found, store, selection, progress, refs=frozenset({revision, found.revision}))
+        return _download_listing(found, store, selection, progress, more, refs=frozenset({revision, found.revision}))
     wanted = _wanted(selection, tuple(found.files), found.repo)
     missing = found.missing(wanted)
     if not missing:
@@ -68,7 +78,7 @@ def fetch_snapshot(
         raise NotCached(msg, hint=f"when you are online: hub download {found.source}:{found.repo}@{found.revision}")
     listing = replace(_same_again(found), revision=found.revision)
     # What the branch stood for then is not what it stands for now, so the refs stay as they are.
-    return _download_listing(listing, store, selection, progress, refs=frozenset())
+    return _download_listing(listing, store, selection, progress, more, refs=frozenset())
 
 
 def _same_again(snapshot: Snapshot) -> Listing:
@@ -100,12 +110,12 @@ def _wanted(selection: Selection, paths: tuple[str, ...], repo: str) -> tuple[st
 
 
 def _download_listing(
-    listing: Listing, store: Store, selection: Selection, progress: Progress, *, refs: frozenset[str | None]
+    listing: Listing, store: Store, selection: Selection, progress: Progress, more: More, *, refs: frozenset[str | None]
 ) -> Snapshot:
     wanted = _wanted(selection, tuple(file.path for file in listing.files), listing.repo)
     folder = store.layout.snapshot(listing.source, listing.repo, listing.commit)
     lock = store.layout.lock("snapshot", f"{listing.source}/{listing.repo}/{listing.commit}")
-    with entry_lock(lock, on_wait=lambda owner: progress.note(f"waiting for {listing.repo}: {owner} is at it")):
+    with entry_lock(lock, on_wait=lambda owner: progress.note(f"waiting for {listing.repo}: {owner}")):
         # Another process may have fetched it while this one waited.
         snapshot = store.read(listing.source, listing.repo, listing.commit) or _as_snapshot(listing, folder)
         # With what is stored: `a.txt` of an earlier call may clash with the `A.txt` of this one.
@@ -116,7 +126,7 @@ def _download_listing(
         check_paths([*stored, *checked], wanted, origin=f"{listing.repo} at {listing.source}")
         missing = set(snapshot.missing(wanted))
         if missing:
-            snapshot = _fetch_missing(listing, missing, snapshot, store, progress)
+            snapshot = _fetch_missing(listing, missing, snapshot, store, progress, more)
             store.record(snapshot)
         for name in refs - {listing.commit}:
             store.point(listing.source, listing.repo, name, listing.commit)
@@ -124,40 +134,89 @@ def _download_listing(
 
 
 def _fetch_missing(
-    listing: Listing, missing: set[str], snapshot: Snapshot, store: Store, progress: Progress
+    listing: Listing, missing: set[str], snapshot: Snapshot, store: Store, progress: Progress, more: More
 ) -> Snapshot:
-    from pphub_cache.transfer import new_session  # what is cached costs no import of an HTTP library
+    from pphub_cache.gather import Want, content_key, gather  # what is cached costs no import of an HTTP library
 
-    files = dict(snapshot.files)
-    with new_session() as session:
+    place = f"{listing.source}\0{listing.repo}\0{listing.commit}"
+    files = [file for file in listing.files if file.path in missing]
+    keys = {file.path: content_key(file, place) for file in files}
+    elsewhere = _Elsewhere(listing, more)
+    wants = {}
+    for file in files:
+        key = keys[file.path]
+        targets = tuple(snapshot.folder / path for path, other in keys.items() if other == key)
+        offer = Offer(listing.source, file, listing.headers)
+        wants[key] = Want(offer, listing.repo, elsewhere.of(file), targets, key)
+    fetched = gather(tuple(wants.values()), store, progress, _refuse_unsafe)
+    known = dict(snapshot.files)
+    for file in files:
+        got, verified = fetched[keys[file.path]], _promised(file)
+        known[file.path] = CachedFile(file.path, got.size, got.sha256, verified, stored=True, promised=verified)
+    return replace(snapshot, files=known)
+
+
+class _Elsewhere:
+    """The other listings that may have the files of one, each asked for once, and only when a place fails."""
+
+    def __init__(self, listing: Listing, more: More) -> None:
+        self._listing = listing
+        self._more = more
+        self._lock = threading.Lock()
+        self._renewed: tuple[float, Listing | None] | None = None
+
+    def of(self, file: RemoteFile) -> _Places:
+        """Where else this file may be had."""
+        return _Places(file, self)
+
+    def renew(self) -> Listing | None:
+        """The same listing as its source gives it now; None if it has changed or cannot be had."""
+        with self._lock:  # when one URL has expired the others have, too
+            if self._renewed is None or time.monotonic() - self._renewed[0] > _FRESH_SECONDS:
+                self._renewed = (time.monotonic(), self._ask())
+            return self._renewed[1]
+
+    def _ask(self) -> Listing | None:
+        old = self._listing
+        for revision in (old.revision, old.commit):
+            with suppress(PphubError):
+                listing = ask(old.source, old.repo, revision)
+                if listing.commit == old.commit:
+                    return listing
+        return None
+
+    def get(self, number: int) -> Listing | None:
+        """The listing of another source, by number; None when there are no more."""
+        with self._lock:
+            return self._more(number)
+
+
+class _Places:
+    """Where else one file may be had: wherever the same hash is promised."""
+
+    def __init__(self, file: RemoteFile, elsewhere: _Elsewhere) -> None:
+        self._file = file
+        self._elsewhere = elsewhere
+        self._number = 0
+
+    def renew(self, offer: Offer) -> Offer | None:
+        listing = self._elsewhere.renew()
+        if listing is None or listing.source != offer.source:
+            return None
         for file in listing.files:
-            if file.path in missing:
-                blob_size, sha256 = _fetch_blob(file, listing, store, session, progress)
-                store.link(snapshot.folder, file.path, store.layout.blob(sha256))
-                verified = _promised(file)
-                files[file.path] = CachedFile(file.path, blob_size, sha256, verified, stored=True, promised=verified)
-    return replace(snapshot, files=files)
+            if file.path == self._file.path and (file.digest, file.size) == (self._file.digest, self._file.size):
+                return Offer(listing.source, file, listing.headers)
+        return None
 
-
-def _fetch_blob(
-    file: RemoteFile, listing: Listing, store: Store, session: requests.Session, progress: Progress
-) -> tuple[int, str]:
-    """Size and sha256 of the blob, which is in the store when this returns."""
-    from pphub_cache.transfer import fetch
-
-    key = _content_key(file, listing)
-    lock = store.layout.lock("blob", key)
-    with entry_lock(lock, on_wait=lambda owner: progress.note(f"waiting for {file.path}: {owner} is at it")):
-        # The store is named by sha256; of a git id it is only known once the content is here.
-        sha256 = file.digest.hex if file.digest and file.digest.algorithm == "sha256" else None
-        if sha256 and file.size is not None and store.holds(sha256, file.size):
-            progress.note(f"{file.path} is in the cache already")
-            return file.size, sha256
-        with store.incoming(key) as partial:
-            fetched = fetch(file, partial, session, listing.headers, progress)
-            _refuse_unsafe(file.path, partial)
-            store.keep_blob(partial, fetched.sha256)
-        return fetched.size, fetched.sha256
+    def another(self) -> Offer | None:
+        if self._file.digest is None:
+            return None
+        while listing := self._elsewhere.get(self._number):
+            self._number += 1
+            for file in listing.files:
+                if file.digest == self._file.digest and file.size in {self._file.size, None}:
+                    return Offer(listing.source, file, listing.headers)
+        return None
 
 
 def _promised(file: RemoteFile) -> str | None:
@@ -176,14 +235,6 @@ def _refuse_unsafe(path: str, content: Path) -> None:
         raise UnsafeCheckpoint(error.message.replace(content.name, path), hint=error.hint) from error
     except Corrupt:
         pass  # harmless, if of a kind that is not read yet: the loader says so
-
-
-def _content_key(file: RemoteFile, listing: Listing) -> str:
-    """One name for one content, whichever hub or revision it comes from, where a hash is promised."""
-    if file.digest:
-        return f"{file.digest.algorithm}-{file.digest.hex.lower()}"
-    place = f"{listing.source}\0{listing.repo}\0{listing.commit}\0{file.path}"
-    return f"unhashed-{hashlib.sha256(place.encode()).hexdigest()}"
 
 
 def _as_snapshot(listing: Listing, folder: Path) -> Snapshot:

@@ -75,10 +75,10 @@ def find_cached(ref: ModelRef, store: Store, selection: Selection) -> Snapshot |
     # Whether a source is still installed makes no difference to what is here.
     for source in (ref.scheme,) if ref.scheme else settings.source_order():
         for repo in candidates(ref.name, source):
-            snapshot = store.find(source, repo, ref.revision)
-            if snapshot and not snapshot.missing(selection.pick(snapshot.files)):
-                return snapshot
-            first = first or snapshot
+            for snapshot in store.find(source, repo, ref.revision):
+                if not snapshot.missing(selection.pick(snapshot.files)):
+                    return snapshot
+                first = first or snapshot
     return first
 
 
@@ -133,15 +133,18 @@ class Search:
                 self.passed_over(source, repo, error)
                 down.add(source)
             else:
-                self._tell_why(listing.source)
                 yield listing
 
     def passed_over(self, source: str, repo: str, error: PphubError) -> None:
         """Remember why a source does not serve, also when only its files showed it."""
-        self._failures.append(_Failure(source, repo, error))
+        failure = _Failure(source, repo, error)
+        if not any(
+            (other.source, other.repo, str(other.error)) == (source, repo, str(error)) for other in self._failures
+        ):
+            self._failures.append(failure)
 
-    def _tell_why(self, chosen: str) -> None:
-        """Where a source serves although one before it refused or failed, the user learns of it."""
+    def tell_why(self, chosen: str) -> None:
+        """Where a source is to serve although one before it refused or failed, the user learns of it."""
         # A client that is not installed is news only to those who asked for its source.
         asked_for = settings.source_order() != settings.DEFAULT_SOURCES
         silent = (NotFound,) if asked_for else (NotFound, SourceNotInstalled)

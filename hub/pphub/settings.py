@@ -9,7 +9,7 @@ from typing import Final
 
 from pphub.errors import UsageError
 
-__all__ = ["CONNECT_SECONDS", "READ_SECONDS", "Setting", "describe", "home", "offline", "source_order"]
+__all__ = ["CONNECT_SECONDS", "READ_SECONDS", "Setting", "describe", "home", "offline", "shared_homes", "source_order"]
 
 DEFAULT_SOURCES: Final = ("hf", "ms", "bos")
 CONNECT_SECONDS: Final = 5.0
@@ -40,6 +40,12 @@ def home() -> Path:
         raise UsageError(msg, hint="set PPNLP_HOME to a full path") from error
 
 
+def shared_homes() -> tuple[Path, ...]:
+    """Caches to read from beside the own one, never written to: ``PPHUB_SHARED_HOME``, separated as in ``PATH``."""
+    value = os.environ.get("PPHUB_SHARED_HOME") or ""
+    return tuple(Path(part).expanduser().absolute() for part in value.split(os.pathsep) if part)
+
+
 def offline() -> bool:
     """Whether ``PPHUB_OFFLINE`` or ``HF_HUB_OFFLINE`` forbids the network."""
     return _flag("PPHUB_OFFLINE") or _flag("HF_HUB_OFFLINE")
@@ -67,6 +73,7 @@ def describe() -> tuple[Setting, ...]:
     """Every setting with its value and origin; a token is shown as set or not set, never itself."""
     shown = [
         Setting("PPNLP_HOME", str(home()), _origin("PPNLP_HOME")),
+        Setting("PPHUB_SHARED_HOME", os.environ.get("PPHUB_SHARED_HOME") or "none", _origin("PPHUB_SHARED_HOME")),
         Setting("PPHUB_SOURCES", ",".join(source_order()), _origin("PPHUB_SOURCES")),
         Setting("PPHUB_OFFLINE", str(offline()).lower(), _origin("PPHUB_OFFLINE", "HF_HUB_OFFLINE")),
     ]

@@ -27,10 +27,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pphub.errors import AccessDenied, ModelNotFound, NotFound, RevisionNotFound, SourceUnavailable
+from pphub.fetching import fetch_snapshot
+from pphub.select import Selection
 from pphub.source import Listing, Source
 from pphub_cache.paths import check_paths
 from pphub_cache.progress import SilentProgress
-from pphub_cache.transfer import fetch, new_session
+from pphub_cache.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -117,11 +119,11 @@ class SourceContract:
     def test_every_file_can_be_fetched_and_is_verified(self, source: Source, example: Example, tmp_path: Path) -> None:
         """By pphub's own engine, which checks size and hash."""
         listing = source.list_files(example.repo, None)
-        with new_session() as session:
-            for file in listing.files:
-                target = tmp_path / "fetched" / file.path
-                fetch(file, target, session, listing.headers, SilentProgress())
-                assert target.read_bytes() == example.files[file.path], file.path
+        everything = Selection(include=("*",))
+        store = Store(tmp_path / "cache")
+        snapshot = fetch_snapshot(listing, store, everything, SilentProgress(), revision=None, offline=False)
+        for path, content in example.files.items():
+            assert (snapshot.folder / path).read_bytes() == content, path
 
     def test_secrets_are_not_shown(self, source: Source, example: Example) -> None:
         """Headers may hold a token; a listing is printed in messages."""

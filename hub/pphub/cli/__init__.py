@@ -40,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_plan(commands)
     _common(commands.add_parser("sources", help="the sources that are installed, and whether they work"))
     _common(commands.add_parser("env", help="every setting, its value and where it came from"))
+    _add_care(commands)
     serve = _common(commands.add_parser("serve", help="serve a folder of model repositories, as a hub does"))
     serve.add_argument("folder", metavar="DIR", help="holds NAME/ or ORG/NAME/ folders")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
@@ -93,6 +94,22 @@ def _add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def _add_plan(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     _add_choice(_add_named(commands, "plan", "show what would be fetched, from where; fetch nothing"))
+
+
+def _add_care(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """What cares for the cache."""
+    named = "[SCHEME:]NAME[@REVISION]; without a revision, all of them"
+    dry_run = "only say what would go"
+    _common(commands.add_parser("list", help="the models in the cache, what they take up and share"))
+    remove = _common(commands.add_parser("remove", help="remove models from the cache, and what only they need"))
+    remove.add_argument("names", metavar="NAME", nargs="+", help=named)
+    remove.add_argument("--dry-run", action="store_true", help=dry_run)
+    verify = _common(commands.add_parser("verify", help="read again what is stored; exit 1 if anything is damaged"))
+    verify.add_argument("name", metavar="NAME", nargs="?", help=f"{named} (default: everything)")
+    verify.add_argument("--quarantine", action="store_true", help="move what is damaged aside: it is not stored then")
+    verify.add_argument("--refetch", action="store_true", help="the same, then fetch it again; exit 0 if all is right")
+    prune = _common(commands.add_parser("prune", help="remove from the cache what no model needs"))
+    prune.add_argument("--dry-run", action="store_true", help=dry_run)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

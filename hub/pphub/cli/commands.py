@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from pphub.api import Outlook
+    from pphub.obtain import Outlook
     from pphub.source import Listing, RemoteFile
     from pphub_cache.store import CachedFile, Snapshot
 
@@ -74,7 +74,7 @@ def _print_folder(folder: Path, arguments: argparse.Namespace) -> int:
 
 
 def _download(arguments: argparse.Namespace) -> int:
-    from pphub.api import fetch
+    from pphub.obtain import fetch
     from pphub.progress import choose_progress
     from pphub.select import Selection
 
@@ -155,7 +155,7 @@ def _path(arguments: argparse.Namespace) -> int:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    from pphub.api import Outlook, plan
+    from pphub.obtain import Outlook, plan
     from pphub.select import Selection
 
     selection = Selection(tuple(arguments.include), tuple(arguments.exclude))
@@ -343,13 +343,23 @@ def _serve(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _care(arguments: argparse.Namespace) -> int:
+    from pphub.cli.care import run_care
+
+    return run_care(arguments)
+
+
 _COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "convert": _convert,
     "download": _download,
     "env": _env,
+    "list": _care,
     "path": _path,
     "plan": _plan,
     "prepare": _prepare,
+    "prune": _care,
+    "remove": _care,
     "serve": _serve,
     "sources": _sources,
+    "verify": _care,
 }

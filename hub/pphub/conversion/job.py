@@ -218,16 +218,20 @@ def _write_weights(
 ) -> tuple[list[dict[str, object]], dict[str, object]]:
     """Write tensor by tensor; at no time is more than one in memory."""
     written: list[dict[str, object]] = []
-    progress.start(WEIGHTS_FILE, sum(move.tensor.nbytes for move in plan.moves))
-    with path.open("wb", buffering=1 << 16) as stream:
-        writer = PdparamsWriter(stream)
-        for move in plan.moves:
-            written += _write_tensor(writer, move, job.dtype)
-            progress.advance(move.tensor.nbytes)
-        size, sha256 = writer.finish()
-        stream.flush()
-        os.fsync(stream.fileno())
-    progress.finish()
+    task = progress.start(WEIGHTS_FILE, sum(move.tensor.nbytes for move in plan.moves))
+    try:
+        with path.open("wb", buffering=1 << 16) as stream:
+            writer = PdparamsWriter(stream)
+            for move in plan.moves:
+                written += _write_tensor(writer, move, job.dtype)
+                task.advance(move.tensor.nbytes)
+            size, sha256 = writer.finish()
+            stream.flush()
+            os.fsync(stream.fileno())
+    except BaseException:
+        task.stop()
+        raise
+    task.finish()
     return written, {"file": WEIGHTS_FILE, "size": size, "sha256": sha256}
 
 

@@ -1,0 +1,231 @@
+"""Brings many contents into the store at once, each under its lock, each verified before it counts."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+import threading
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from pphub.errors import StorageFailed
+from pphub.source import RemoteFile
+from pphub_cache.atomic import explain_os_errors, make_folder
+from pphub_cache.lock import entry_lock
+from pphub_cache.neighbours import find_copies
+from pphub_cache.offer import Offer, Places
+from pphub_cache.partial import collect, sweep
+from pphub_cache.transfer import Fetched, Line, Stopped, fetch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from pphub_cache.progress import Progress
+    from pphub_cache.store import Store
+
+__all__ = ["Want", "gather"]
+
+FILES_AT_ONCE: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """A content that is wanted.
+
+    Attributes:
+        offer: the file of the listing, and how to ask for it.
+        repo: the repository it is of, as its source calls it.
+        places: where else it may be had.
+        targets: where links to it are to be made.
+        key: names the content, or, where no hash is promised, the place it is from.
+    """
+
+    offer: Offer
+    repo: str
+    places: Places
+    targets: tuple[Path, ...]
+    key: str
+
+    @property
+    def file(self) -> RemoteFile:
+        """The file of the listing."""
+        return self.offer.file
+
+
+def content_key(file: RemoteFile, place: str) -> str:
+    """One name for one content, whichever hub or revision it comes from, where a hash is promised."""
+    if file.digest:
+        return f"{file.digest.algorithm}-{file.digest.hex}"
+    return f"unhashed-{hashlib.sha256(f'{place}/{file.path}'.encode()).hexdigest()}"
+
+
+def gather(
+    wants: Sequence[Want], store: Store, progress: Progress, inspect: Callable[[str, Path], None]
+) -> dict[str, Fetched]:
+    """Make sure that every content is in the store and linked; several files are under way at once.
+
+    Args:
+        wants: what is wanted, each key once.
+        store: the cache to fill.
+        progress: told how it goes.
+        inspect: given the name and the place of each verified content; what it raises keeps the content out.
+
+    Returns:
+        Size and sha256 of each content, by key.
+
+    Raises:
+        PphubError: of the first that failed; the others are stopped, and go on from there the next time.
+    """
+    return _Gathering(wants, store, progress, inspect).run()
+
+
+class _Gathering:
+    def __init__(
+        self, wants: Sequence[Want], store: Store, progress: Progress, inspect: Callable[[str, Path], None]
+    ) -> None:
+        self._store = store
+        self._progress = progress
+        self._inspect = inspect
+        # The largest first: at the end nobody waits for a file that was begun last.
+        self._left = deque(sorted(wants, key=lambda want: -(want.file.size or 0)))
+        self._line = Line(min(FILES_AT_ONCE, len(wants)), progress)
+        self._fetched: dict[str, Fetched] = {}
+        self._partial = store.partial_keys()
+        self._error: BaseException | None = None
+        self._changed = threading.Condition()
+
+    def run(self) -> dict[str, Fetched]:
+        wants = list(self._left)
+        self._progress.expect(len(wants), sum(want.file.size or 0 for want in wants))
+        self._check_space(wants)
+        threads = [
+            threading.Thread(target=self._work, name="pphub-file", daemon=True)
+            for _ in range(min(FILES_AT_ONCE, len(wants)))
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            for thread in threads:
+                while thread.is_alive():  # in turns of a second: on Windows, a join cannot be interrupted
+                    thread.join(1.0)
+        except BaseException:
+            self._line.end()
+            for thread in threads:  # what they have is written down, and none of them draws over what comes next
+                thread.join(1.0)
+            raise
+        finally:
+            self._line.web.close()
+        if self._error is not None:
+            raise self._error
+        return self._fetched
+
+    def _work(self) -> None:
+        try:
+            for want in self._wants():
+                fetched = self._bring(want)
+                with self._changed:
+                    self._fetched[want.key] = fetched
+        except Stopped:
+            pass
+        except BaseException as error:  # noqa: BLE001  run() raises it
+            with self._changed:
+                self._error = self._error or error
+            self._line.end()
+
+    def _wants(self) -> Iterator[Want]:
+        while not self._line.ended.is_set():
+            try:
+                yield self._left.popleft()
+            except IndexError:
+                return
+
+    def _bring(self, want: Want) -> Fetched:
+        """The content in the store, linked to where it is wanted."""
+        file, store = want.file, self._store
+
+        def wait(owner: str) -> None:
+            self._progress.note(f"waiting for {file.path}: {owner}")
+
+        with entry_lock(store.layout.lock("blob", want.key), on_wait=wait) as alone:
+            if (fetched := self._reuse(want)) is None:
+                fetched, blob = self._fetch(want, alone=alone)
+                self._link(want, blob)
+            elif want.key in self._partial:
+                sweep(store.layout.partial(want.key), alone=alone)
+        return fetched
+
+    def _reuse(self, want: Want) -> Fetched | None:
+        """The content that is in the store already, linked; None if it is not, or not known to be."""
+        file, store = want.file, self._store
+        sha256 = store.sha256_of(file.digest)
+        if sha256 is None or store.find_blob(sha256, file.size) is None:
+            return None
+        key = f"sha256-{sha256}"
+        # `hub prune` holds this lock while it removes a blob.
+        with entry_lock(store.layout.lock("blob", key)) if key != want.key else contextlib.nullcontext():
+            blob = store.find_blob(sha256, file.size)
+            if blob is None:
+                return None
+            store.touch(blob)
+            self._link(want, blob)
+        size = blob.stat().st_size
+        self._progress.skip(file.path, size)
+        return Fetched(size, sha256)
+
+    def _link(self, want: Want, blob: Path) -> None:
+        for target in want.targets:
+            self._store.link(target, blob)
+
+    def _fetch(self, want: Want, *, alone: bool) -> tuple[Fetched, Path]:
+        file, store = want.file, self._store
+        resumable = file.digest is not None or file.size is not None
+        with collect(store.layout.partial(want.key), file.size, resumable=resumable, alone=alone) as partial:
+            first, places = want.offer, want.places
+            if copies := list(find_copies(want.repo, file)):
+                places = _CopiesFirst(copies[1:], want)
+                first = _local(copies[0], file)
+            fetched = fetch(file, first, places, partial, self._line)
+            self._inspect(file.path, partial.content)
+            blob = store.keep_blob(partial.content, fetched.sha256)
+            if file.digest is not None:
+                store.remember(file.digest, fetched.sha256)
+        return fetched, blob
+
+    def _check_space(self, wants: Sequence[Want]) -> None:
+        """A large download that cannot fit is not begun."""
+        store = self._store
+        needed = 0
+        for want in wants:
+            if want.file.size and not store.find_blob(store.sha256_of(want.file.digest), want.file.size):
+                here = store.size_of_partial(want.key) if want.key in self._partial else 0
+                needed += max(0, want.file.size - here)
+        folder = store.layout.hub
+        with explain_os_errors("make the cache", folder):
+            make_folder(folder)
+            free = shutil.disk_usage(folder).free
+        if needed > free:
+            msg = f"the download needs {needed / 1e9:.2f} GB, and {folder} has {free / 1e9:.2f} GB free"
+            raise StorageFailed(msg, hint="make room (`hub prune`, `hub remove`), or point PPNLP_HOME elsewhere")
+
+
+def _local(path: Path, file: RemoteFile) -> Offer:
+    return Offer(
+        "another cache on this disk", RemoteFile(file.path, file.size, file.digest, path.resolve().as_uri()), {}
+    )
+
+
+class _CopiesFirst:
+    """Other copies on this disk, then the place that was asked for, then whatever comes after it."""
+
+    def __init__(self, copies: list[Path], want: Want) -> None:
+        self._offers = [*(_local(path, want.file) for path in copies), want.offer]
+        self._places = want.places
+
+    def renew(self, offer: Offer) -> Offer | None:
+        return None if offer.file.url.startswith("file:") else self._places.renew(offer)
+
+    def another(self) -> Offer | None:
+        return self._offers.pop(0) if self._offers else self._places.another()

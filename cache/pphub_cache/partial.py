@@ -1,0 +1,302 @@
+"""A content on its way in: the bytes that are here, and a ledger of which they are.
+
+A partial content is a folder ``hub/partial/<key>.<owner>`` with ``content`` and ``state.json``. It belongs to the
+process that its name tells; one that a dead process left is taken over by renaming it. The state is written after
+the bytes it speaks of, so a kill costs at most the bytes since, and after a power cut only what was synced counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pphub_cache.atomic import explain_os_errors, make_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from io import FileIO
+
+__all__ = ["Partial", "Ranges", "collect", "sweep"]
+
+_FORMAT: Final = 1
+_STATE: Final = "state.json"
+_CONTENT: Final = "content"
+# The process that owns a partial on another machine cannot be asked; one at work writes more often than this.
+_FOREIGN_SECONDS: Final = 600.0
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+_OURS: Final[set[str]] = set()  # owners that are this process's own, and at work
+
+
+class Ranges:
+    """Which bytes of a content are here: disjoint ranges, in order."""
+
+    def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
+        self._ranges: list[tuple[int, int]] = []
+        for start, end in ranges:
+            self.add(start, end)
+
+    def add(self, start: int, end: int) -> None:
+        """The bytes from start to end are here."""
+        if start >= end:
+            return
+        merged = []
+        for other_start, other_end in self._ranges:
+            if other_end < start or end < other_start:
+                merged.append((other_start, other_end))
+            else:
+                start, end = min(start, other_start), max(end, other_end)
+        self._ranges = sorted([*merged, (start, end)])
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return iter(self._ranges)
+
+    @property
+    def front(self) -> int:
+        """The first byte that is missing."""
+        return self._ranges[0][1] if self._ranges and self._ranges[0][0] == 0 else 0
+
+    @property
+    def count(self) -> int:
+        """How many bytes are here."""
+        return sum(end - start for start, end in self._ranges)
+
+    def gaps(self, end: int | None) -> list[tuple[int, int | None]]:
+        """What is missing of the bytes before ``end``, or of all there may be."""
+        gaps: list[tuple[int, int | None]] = []
+        at = 0
+        for start, stop in self._ranges:
+            if at < start:
+                gaps.append((at, start))
+            at = stop
+        if end is None or at < end:
+            gaps.append((at, end))
+        return gaps
+
+
+class Partial:
+    """A content that is being collected by this process; its methods are safe to call from several threads."""
+
+    def __init__(self, folder: Path, size: int | None) -> None:
+        self.folder = folder
+        self.content = folder / _CONTENT
+        self.size = size
+        self.done = Ranges()
+        self.validators: dict[str, str] = {}
+        self.changed = threading.Condition()
+        self._synced: list[tuple[int, int]] = []
+        self._state: FileIO | None = None
+        self._state_length = 0
+
+    @property
+    def front(self) -> int:
+        """Bytes that are here without a gap, from the first."""
+        return self.done.front
+
+    def open(self) -> FileIO:
+        """Another handle to write with."""
+        with explain_os_errors("write a download", self.folder):
+            return self.content.open("r+b", buffering=0)
+
+    def add(self, start: int, end: int) -> None:
+        """The bytes from start to end have been written; wakes whoever follows."""
+        with self.changed:
+            self.done.add(start, end)
+            self._save()
+            self.changed.notify_all()
+
+    def sync(self) -> None:
+        """Make what has been written survive a power cut."""
+        with self.changed:
+            written = list(self.done)
+        with explain_os_errors("write a download", self.folder), self.content.open("r+b", buffering=0) as stream:
+            os.fsync(stream.fileno())
+        with self.changed:
+            self._synced = written
+            self._save()
+
+    def restart(self) -> None:
+        """Forget the bytes that are here; they were not the right ones."""
+        with self.changed:
+            self.done = Ranges()
+            self._synced = []
+            self.validators.clear()
+            with explain_os_errors("write a download", self.folder):
+                os.truncate(self.content, 0)
+            self._save()
+            self.changed.notify_all()
+
+    def _save(self) -> None:
+        if self.size is not None and self.size <= _SMALL:
+            return  # fetched again at the cost of a request
+        state = {
+            "format": _FORMAT,
+            "size": self.size,
+            "boot": _boot_id(),
+            "done": list(self.done),
+            "synced": self._synced,
+            "validators": self.validators,
+        }
+        text = json.dumps(state).encode()
+        # One write over what was there, never shorter: a kill leaves the old state or the new one.
+        self._state_length = max(self._state_length, len(text))
+        with explain_os_errors("write a download", self.folder):
+            if self._state is None:
+                self._state = (self.folder / _STATE).open("wb", buffering=0)
+            self._state.seek(0)
+            self._state.write(text.ljust(self._state_length))
+
+    def load(self) -> None:
+        """Believe the state that is written beside the content, as far as it can be true."""
+        try:
+            state = json.loads((self.folder / _STATE).read_bytes())
+            if (state["format"], state["size"]) != (_FORMAT, self.size):
+                return
+            same_boot = state["boot"] is not None and state["boot"] == _boot_id()
+            here = self.content.stat().st_size
+            done = [(int(start), min(int(end), here)) for start, end in state["done" if same_boot else "synced"]]
+            validators = {str(url): str(validator) for url, validator in state["validators"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return
+        self.done = Ranges(pair for pair in done if 0 <= pair[0] < pair[1])
+        self._synced = list(self.done) if not same_boot else []
+        self.validators = validators
+
+    def close(self) -> None:
+        """Let go of the files."""
+        if self._state is not None:
+            self._state.close()
+            self._state = None
+
+    def remove(self) -> None:
+        """Remove what is here."""
+        self.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+_SMALL: Final = 1 << 20
+"""Up to this size, in bytes, a download that was cut off is not worth resuming."""
+
+
+@contextlib.contextmanager
+def collect(place: Path, size: int | None, *, resumable: bool, alone: bool) -> Iterator[Partial]:
+    """A partial content to write to: what a dead process left of the same, or a new one.
+
+    At the end it is gone if its content was moved away, or if there is nothing worth resuming; else it stays for the
+    next try. Hold the lock of the content. Where locks do not work two processes have one each, and the first to be
+    done is served.
+
+    Args:
+        place: ``hub/partial/<key>``; the owner is added to it.
+        size: bytes the content will have, or None.
+        resumable: whether what another left of this key can be believed to be the same content.
+        alone: whether the lock that is held really keeps the other processes of this machine out.
+    """
+    owner = f"{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
+    partial = Partial(place.with_name(f"{place.name}.{owner}"), size)
+    _OURS.add(owner)
+    try:
+        with explain_os_errors("prepare a download", place.parent):
+            if not _take_over(place, partial.folder, resumable=resumable, alone=alone):
+                make_folder(partial.folder)
+            (partial.folder / _CONTENT).touch()
+        partial.load()
+        yield partial
+    finally:
+        _OURS.discard(owner)
+        partial.close()
+        worth = resumable and partial.done.count > _SMALL and partial.content.exists()
+        if not worth:
+            partial.remove()
+
+
+def sweep(place: Path, *, alone: bool) -> None:
+    """Remove what dead processes left of a content that is in the store; hold its lock."""
+    _take_over(place, place, resumable=False, alone=alone)
+
+
+def _take_over(place: Path, folder: Path, *, resumable: bool, alone: bool) -> bool:
+    """Rename the fullest partial that nobody works on to ``folder``; remove the others."""
+    try:
+        names = [name for name in os.listdir(place.parent) if name.startswith(f"{place.name}.")]  # noqa: PTH208
+    except FileNotFoundError:
+        return False
+    left = [place.with_name(name) for name in names if is_abandoned(place.with_name(name), alone=alone)]
+    left.sort(key=_bytes_in, reverse=True)
+    taken = False
+    for other in left:
+        if resumable and not taken and (other / _CONTENT).is_file():
+            with contextlib.suppress(OSError):  # another was faster
+                other.rename(folder)
+                taken = True
+                continue
+        if other.is_dir():
+            shutil.rmtree(other, ignore_errors=True)
+        else:
+            other.unlink(missing_ok=True)
+    return taken
+
+
+def _bytes_in(folder: Path) -> int:
+    try:
+        return Ranges((int(a), int(b)) for a, b in json.loads((folder / _STATE).read_bytes())["done"]).count
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
+def is_abandoned(folder: Path, *, alone: bool) -> bool:
+    """Whether nobody works on a partial content, as far as can be told.
+
+    Args:
+        folder: the partial content, whose lock is held.
+        alone: whether that lock really keeps the other processes of this machine out.
+    """
+    match = _OWNER.search(folder.name)
+    if match is None:
+        return True  # of an older version, which held the lock
+    host, pid, token = match[1], int(match[2]), match[3]
+    if f"{host}-{pid}-{token}" in _OURS:
+        return False
+    if host == _host():
+        return alone or pid == os.getpid() or not _is_alive(pid)
+    try:
+        newest = max(entry.stat().st_mtime for entry in [folder, *folder.iterdir()])
+    except (OSError, ValueError):
+        return False
+    return time.time() - newest > _FOREIGN_SECONDS
+
+
+_OWNER: Final = re.compile(r"\.([^.]*)-(\d+)-([0-9a-f]{8})$")
+
+
+def _host() -> str:
+    return re.sub(r"[^0-9A-Za-z-]", "_", socket.gethostname())[:60]
+
+
+def _is_alive(pid: int) -> bool:
+    if os.name == "nt":
+        return False  # there, signal 0 would end the process; and there the lock that is held tells
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+@functools.cache
+def _boot_id() -> str | None:
+    try:
+        return _BOOT_ID.read_text(encoding="ascii").strip()
+    except OSError:
+        return None  # then nothing but what was synced is believed
