@@ -89,7 +89,6 @@ def test_the_layout(hub: Hub, home: Path) -> None:
     assert list((home / "hub/partial").iterdir()) == []
     assert {path.name for path in (home / "hub").iterdir()} == {
         "blobs",
-        "known",
         "locks",
         "partial",
         "refs",

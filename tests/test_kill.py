@@ -145,7 +145,8 @@ def test_killed_before_any_change_of_the_disk(
         child = children[point]
         child.go()
         code, out, err = child.end()
-        assert code == -signal.SIGKILL, (point, code, out, err)
+        # How many changes there are depends a little on the timing of threads, so the last may not be reached.
+        assert code == -signal.SIGKILL or (code == 0 and point > 0.9 * events), (point, code, out, err)
         lived = tmp_path / f"home {point}"
         check_nothing_wrong(lived)
         monkeypatch.setenv("PPNLP_HOME", str(lived))

@@ -103,10 +103,11 @@ def write_bytes(path: Path, data: bytes) -> None:
         fsync_folder(path.parent)
 
 
-def move(source: Path, target: Path) -> None:
-    """Rename a file, which must have been synced, atomically and durably; parents are made.
+def move(source: Path, target: Path, *, durable: bool = True) -> None:
+    """Rename a file, which must have been synced, atomically; parents are made.
 
-    Should the target be on another disk, it is copied there first.
+    Should the target be on another disk, it is copied there first. What is not durable may have its old name, or
+    none, after a power cut.
     """
     with explain_os_errors(f"move {source.name}", target.parent):
         make_folder(target.parent)
@@ -124,7 +125,8 @@ def move(source: Path, target: Path) -> None:
                 temporary.unlink(missing_ok=True)
                 raise
             source.unlink()
-        fsync_folder(target.parent)
+        if durable:
+            fsync_folder(target.parent)
 
 
 def write_json(path: Path, value: Mapping[str, object]) -> None:
@@ -151,6 +153,9 @@ def link_or_copy(target: Path, link: Path) -> None:
     """Make ``link`` show the content of ``target``: relative symlink, else hard link, else copy; atomic."""
     with explain_os_errors(f"link {link.name}", link.parent):
         make_folder(link.parent)
+        with contextlib.suppress(OSError, NotImplementedError):
+            _symlink(target, link)  # atomic by itself, where there is nothing to replace
+            return
         temporary = temporary_beside(link)
         try:
             _link(target, temporary)
@@ -162,13 +167,18 @@ def link_or_copy(target: Path, link: Path) -> None:
 
 def _link(target: Path, link: Path) -> None:
     with contextlib.suppress(OSError, NotImplementedError):
-        # From real place to real place: a part of the home may itself be a link to another disk.
-        link.symlink_to(os.path.relpath(target.resolve(), link.parent.resolve()))
+        _symlink(target, link)
         return
     with contextlib.suppress(OSError, NotImplementedError):
         link.hardlink_to(target)
         return
     _copy(target, link)
+
+
+def _symlink(target: Path, link: Path) -> None:
+    # From real place to real place: a part of the home may itself be a link to another disk.
+    real = os.path.join(os.path.realpath(target.parent), target.name)  # noqa: PTH118  strings are much faster
+    link.symlink_to(os.path.relpath(real, os.path.realpath(link.parent)))
 
 
 def _copy(source: Path, target: Path) -> None:

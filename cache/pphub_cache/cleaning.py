@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import socket
 import sys
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +42,7 @@ __all__ = ["Cleaned", "clean"]
 
 # As pphub_cache.atomic.temporary_beside makes them.
 _LEFTOVER: Final = re.compile(r"\..*-[0-9a-f]{8}\.([0-9]+)-[0-9a-f]{8}\.tmp", re.DOTALL)
+_OWNED: Final = re.compile(r"[^.]*\.([^.]*)-([0-9]+)-[0-9a-f]{8}")
 _MINUTE: Final = 60_000_000_000  # nanoseconds
 _PARTS: Final = ("snapshots", "refs", "converted", "blobs", "known", "quarantine")
 
@@ -171,11 +174,12 @@ class _Cleaning:
                 self._drop("revisions", ref.path)
 
     def _partials(self, scene: Scene) -> None:
-        """Downloads that were cut off; the lock of the content tells whether somebody works on it."""
+        """Downloads that were cut off: the owner is gone, and the lock of the content is free."""
         root = os.fspath(self._layout.partial("x").parent)
         for name in names_in(root):
             path = f"{root}/{name}"
-            if not scene.locks_work and scene.is_young(newest_change(path)):
+            changed = newest_change(path)
+            if scene.is_young(changed) and (not scene.locks_work or _has_owner(name, time.time_ns() - changed)):
                 continue
             with claim(self._layout.lock("blob", name.partition(".")[0])) as free:
                 if free:
@@ -195,6 +199,15 @@ class _Cleaning:
                     with contextlib.suppress(OSError):  # not any more
                         os.rmdir(folder)  # noqa: PTH106
                 self._count("folders", 1, 0)
+
+
+def _has_owner(name: str, age: int) -> bool:
+    """Whether the process that a partial is named by may be at work: small contents are written without a lock."""
+    match = _OWNED.fullmatch(name)
+    if match is None:
+        return False
+    host = re.sub(r"[^0-9A-Za-z-]", "_", socket.gethostname())[:60]  # as pphub_cache.partial writes it
+    return _is_alive(int(match[2])) if match[1] == host else age < _MINUTE
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -14,10 +14,11 @@ from pphub.errors import StorageFailed
 from pphub.source import RemoteFile
 from pphub_cache.atomic import explain_os_errors, make_folder
 from pphub_cache.lock import entry_lock
-from pphub_cache.neighbours import find_copies
+from pphub_cache.neighbours import find_copies, has_copies
 from pphub_cache.offer import Offer, Places
-from pphub_cache.partial import collect, sweep
-from pphub_cache.transfer import Fetched, Line, Stopped, fetch
+from pphub_cache.partial import SMALL, collect, sweep
+from pphub_cache.transfer import Fetched, Line, Stopped, fetch, fetch_small
+from pphub_cache.web import Failed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -41,6 +42,7 @@ class Want:
         places: where else it may be had.
         targets: where links to it are to be made.
         key: names the content, or, where no hash is promised, the place it is from.
+        sha256: what the store calls the content, where that is known beforehand.
     """
 
     offer: Offer
@@ -48,6 +50,7 @@ class Want:
     places: Places
     targets: tuple[Path, ...]
     key: str
+    sha256: str | None
 
     @property
     def file(self) -> RemoteFile:
@@ -94,6 +97,7 @@ class _Gathering:
         self._line = Line(min(FILES_AT_ONCE, len(wants)), progress)
         self._fetched: dict[str, Fetched] = {}
         self._partial = store.partial_keys()
+        self._neighbours: dict[str, bool] = {}
         self._error: BaseException | None = None
         self._changed = threading.Condition()
 
@@ -149,9 +153,17 @@ class _Gathering:
         def wait(owner: str) -> None:
             self._progress.note(f"waiting for {file.path}: {owner}")
 
+        failure = None
+        if want.key not in self._partial and file.size is not None and file.size <= SMALL:
+            # The lock of the snapshot is enough: at worst, two models fetch the same few bytes at the same time.
+            try:
+                if fetched := self._reuse(want) or self._fetch_small(want, file.size):
+                    return fetched
+            except Failed as error:
+                failure = error
         with entry_lock(store.layout.lock("blob", want.key), on_wait=wait) as alone:
             if (fetched := self._reuse(want)) is None:
-                fetched, blob = self._fetch(want, alone=alone)
+                fetched, blob = self._fetch(want, failure, alone=alone)
                 self._link(want, blob)
             elif want.key in self._partial:
                 sweep(store.layout.partial(want.key), alone=alone)
@@ -160,7 +172,7 @@ class _Gathering:
     def _reuse(self, want: Want) -> Fetched | None:
         """The content that is in the store already, linked; None if it is not, or not known to be."""
         file, store = want.file, self._store
-        sha256 = store.sha256_of(file.digest)
+        sha256 = want.sha256
         if sha256 is None or store.find_blob(sha256, file.size) is None:
             return None
         key = f"sha256-{sha256}"
@@ -175,11 +187,29 @@ class _Gathering:
         self._progress.skip(file.path, size)
         return Fetched(size, sha256)
 
+    def _fetch_small(self, want: Want, size: int) -> Fetched | None:
+        """A content of a few bytes, linked; None if another cache on this disk may have it."""
+        if want.file.digest is None or (self._has_neighbours(want.repo) and any(find_copies(want.repo, want.file))):
+            return None
+        fetched, content = fetch_small(want.file, size, want.offer, self._line)
+        task = self._progress.start(want.file.path, size)
+        task.advance(size)
+        place = self._store.layout.partial(want.key)
+        blob = self._store.write_blob(content, fetched.sha256, place, lambda path: self._inspect(want.file.path, path))
+        self._link(want, blob)
+        task.finish()
+        return fetched
+
+    def _has_neighbours(self, repo: str) -> bool:
+        if repo not in self._neighbours:
+            self._neighbours[repo] = has_copies(repo)
+        return self._neighbours[repo]
+
     def _link(self, want: Want, blob: Path) -> None:
         for target in want.targets:
             self._store.link(target, blob)
 
-    def _fetch(self, want: Want, *, alone: bool) -> tuple[Fetched, Path]:
+    def _fetch(self, want: Want, failure: Failed | None, *, alone: bool) -> tuple[Fetched, Path]:
         file, store = want.file, self._store
         resumable = file.digest is not None or file.size is not None
         with collect(store.layout.partial(want.key), file.size, resumable=resumable, alone=alone) as partial:
@@ -187,11 +217,9 @@ class _Gathering:
             if copies := list(find_copies(want.repo, file)):
                 places = _CopiesFirst(copies[1:], want)
                 first = _local(copies[0], file)
-            fetched = fetch(file, first, places, partial, self._line)
+            fetched = fetch(file, first, places, partial, self._line, failure)
             self._inspect(file.path, partial.content)
             blob = store.keep_blob(partial.content, fetched.sha256)
-            if file.digest is not None:
-                store.remember(file.digest, fetched.sha256)
         return fetched, blob
 
     def _check_space(self, wants: Sequence[Want]) -> None:
@@ -199,7 +227,7 @@ class _Gathering:
         store = self._store
         needed = 0
         for want in wants:
-            if want.file.size and not store.find_blob(store.sha256_of(want.file.digest), want.file.size):
+            if want.file.size and not store.find_blob(want.sha256, want.file.size):
                 here = store.size_of_partial(want.key) if want.key in self._partial else 0
                 needed += max(0, want.file.size - here)
         folder = store.layout.hub

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from urllib.parse import unquote
 
 from pphub_cache.layout import SNAPSHOT_FILE
@@ -49,8 +49,7 @@ _LINE: Final = 200  # more than a commit
 _BINARY: Final[int] = getattr(os, "O_BINARY", 0)  # Windows
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """One snapshot folder.
 
     Attributes:
@@ -83,8 +82,7 @@ class Held:
                 yield path, entry["size"], entry["sha256"]
 
 
-@dataclass(frozen=True, slots=True)
-class Ref:
+class Ref(NamedTuple):
     """The commit that a revision stood for; the revision ``HEAD`` is the source's default."""
 
     source: str

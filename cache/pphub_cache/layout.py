@@ -3,7 +3,6 @@
 ::
 
     hub/blobs/sha256/ab/abcd…                    verified contents, immutable, stored once
-    hub/known/<algorithm>/ab/abcd…               the sha256 of a content that a hub names by another hash
     hub/partial/<key>.<owner>/…                  a download that is under way, or was cut off
     hub/snapshots/<source>/<repo>/<commit>/…     links to blobs, and snapshot.json
     hub/refs/<source>/<repo>/@<revision>         the commit a revision stood for when it was last asked
@@ -61,10 +60,6 @@ class Layout:
     def blob(self, sha256: str) -> Path:
         """The file that holds the content with this hash."""
         return self.hub / "blobs" / "sha256" / sha256[:2] / sha256
-
-    def known(self, algorithm: str, hexdigest: str) -> Path:
-        """The file that says which blob has this other hash."""
-        return self.hub / "known" / algorithm / hexdigest[:2] / hexdigest
 
     def partial(self, key: str) -> Path:
         """Where a content is collected before it is verified."""

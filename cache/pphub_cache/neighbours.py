@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from pphub.source import RemoteFile
 
-__all__ = ["find_copies"]
+__all__ = ["find_copies", "has_copies"]
 
 
 def find_copies(repo: str, file: RemoteFile) -> Iterator[Path]:
@@ -31,12 +31,22 @@ def find_copies(repo: str, file: RemoteFile) -> Iterator[Path]:
             continue
 
 
+def has_copies(repo: str) -> bool:
+    """Whether another client has put anything there for a repository of this name."""
+    folders = [_huggingface_folder(repo), *_modelscope_folders(repo)]
+    return any(folder.is_dir() for folder in folders)
+
+
 def _of_huggingface(repo: str, file: RemoteFile) -> Iterator[Path]:
     """huggingface_hub calls a blob by the hash its hub tells: sha256, or git's."""
+    if file.digest is not None:
+        yield _huggingface_folder(repo) / "blobs" / file.digest.hex
+
+
+def _huggingface_folder(repo: str) -> Path:
     cache = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
     folder = Path(cache).expanduser() if cache else _huggingface_home() / "hub"
-    if file.digest is not None:
-        yield folder / f"models--{repo.replace('/', '--')}" / "blobs" / file.digest.hex
+    return folder / f"models--{repo.replace('/', '--')}"
 
 
 def _huggingface_home() -> Path:
@@ -48,15 +58,20 @@ def _huggingface_home() -> Path:
 
 def _of_modelscope(repo: str, file: RemoteFile) -> Iterator[Path]:
     """modelscope keeps files under their names, in folders that changed with its versions."""
-    cache = os.environ.get("MODELSCOPE_CACHE")
-    base = Path(cache).expanduser() if cache else _user() / ".cache" / "modelscope"
-    owner, _, name = repo.rpartition("/")
-    snapshots = base / "models" / repo.replace("/", "--") / "snapshots"
+    snapshots, *folders = _modelscope_folders(repo)
     if snapshots.is_dir():
         for revision in sorted(snapshots.iterdir()):
             yield revision / file.path
-    for models in (base / "models", base / "hub" / "models", base / "hub"):
-        yield models / owner / name.replace(".", "___") / file.path
+    for folder in folders:
+        yield folder / file.path
+
+
+def _modelscope_folders(repo: str) -> list[Path]:
+    cache = os.environ.get("MODELSCOPE_CACHE")
+    base = Path(cache).expanduser() if cache else _user() / ".cache" / "modelscope"
+    owner, _, name = repo.rpartition("/")
+    old = [models / owner / name.replace(".", "___") for models in (base / "models", base / "hub/models", base / "hub")]
+    return [base / "models" / repo.replace("/", "--") / "snapshots", *old]
 
 
 def _user() -> Path:

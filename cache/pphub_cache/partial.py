@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from io import FileIO
 
-__all__ = ["Partial", "Ranges", "collect", "sweep"]
+__all__ = ["SMALL", "Partial", "Ranges", "collect", "is_abandoned", "new_owner", "sweep"]
 
 _FORMAT: Final = 1
 _STATE: Final = "state.json"
@@ -136,7 +136,7 @@ class Partial:
             self.changed.notify_all()
 
     def _save(self) -> None:
-        if self.size is not None and self.size <= _SMALL:
+        if self.size is not None and self.size <= SMALL:
             return  # fetched again at the cost of a request
         state = {
             "format": _FORMAT,
@@ -183,7 +183,7 @@ class Partial:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-_SMALL: Final = 1 << 20
+SMALL: Final = 1 << 20
 """Up to this size, in bytes, a download that was cut off is not worth resuming."""
 
 
@@ -201,7 +201,7 @@ def collect(place: Path, size: int | None, *, resumable: bool, alone: bool) -> I
         resumable: whether what another left of this key can be believed to be the same content.
         alone: whether the lock that is held really keeps the other processes of this machine out.
     """
-    owner = f"{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
+    owner = new_owner()
     partial = Partial(place.with_name(f"{place.name}.{owner}"), size)
     _OURS.add(owner)
     try:
@@ -214,9 +214,14 @@ def collect(place: Path, size: int | None, *, resumable: bool, alone: bool) -> I
     finally:
         _OURS.discard(owner)
         partial.close()
-        worth = resumable and partial.done.count > _SMALL and partial.content.exists()
+        worth = resumable and partial.done.count > SMALL and partial.content.exists()
         if not worth:
             partial.remove()
+
+
+def new_owner() -> str:
+    """A name for what this process is about to collect."""
+    return f"{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def sweep(place: Path, *, alone: bool) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pphub_cache.atomic import explain_os_errors, fsync_folder
+from pphub_cache.atomic import explain_os_errors, fsync_folder, temporary_beside
 from pphub_cache.inventory import (
     CONVERSION_FILE,
     VIEW_FILE,
@@ -223,10 +223,12 @@ def delete_view(view: View) -> None:
 
 
 def delete_conversion(folder: str) -> None:
-    """Delete a conversion, its record first; hold its lock."""
+    """Delete a conversion; hold its lock. A part of one would be in the way of the next, so it is renamed first."""
     with explain_os_errors("remove a conversion", Path(folder)):
-        delete_file(f"{folder}/{CONVERSION_FILE}")
-        delete_tree(folder)
+        gone = temporary_beside(Path(folder))
+        with contextlib.suppress(FileNotFoundError):
+            Path(folder).rename(gone)
+        delete_tree(os.fspath(gone))
 
 
 def _remove_snapshot(held: Held, refs: Iterable[Ref]) -> None:

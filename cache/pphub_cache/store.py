@@ -22,17 +22,15 @@ from pphub_cache.atomic import (
     link_or_copy,
     make_folder,
     move,
-    temporary_beside,
     write_bytes,
     write_json,
 )
 from pphub_cache.layout import SNAPSHOT_FILE, Layout
+from pphub_cache.partial import new_owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
-
-    from pphub.source import Digest
 
 __all__ = ["CachedFile", "Snapshot", "Store"]
 
@@ -81,8 +79,25 @@ class Snapshot:
 
     def missing(self, wanted: tuple[str, ...]) -> tuple[str, ...]:
         """The wanted paths that are not in the cache, or no longer have the size they had."""
+        if len(wanted) > _MANY and (looked := _LOOKED.get(id(self))):
+            snapshot, paths, when = looked
+            if snapshot is self and paths == wanted and time.monotonic() - when < _LOOK_AGAIN:
+                return ()
         folder = os.fspath(self.folder)  # strings, not Paths: a warm call is little more than this
-        return tuple(path for path in wanted if not _has(folder, self.files.get(path)))
+        missing = tuple(path for path in wanted if not _has(folder, self.files.get(path)))
+        if len(wanted) > _MANY and not missing:
+            if len(_LOOKED) >= _REMEMBERED:
+                _LOOKED.clear()
+            _LOOKED[id(self)] = (self, wanted, time.monotonic())
+        return missing
+
+
+# To look at a file takes about two microseconds: of many, whether they are there is asked once a second.
+_MANY: Final = 32
+_LOOK_AGAIN: Final = 1.0
+_REMEMBERED: Final = 64
+_LOOKED: Final[dict[int, tuple[Snapshot, tuple[str, ...], float]]] = {}
+_RECORDS: Final[dict[str, tuple[tuple[int, int, int], Snapshot]]] = {}
 
 
 def _has(folder: str, file: CachedFile | None) -> bool:
@@ -136,29 +151,29 @@ class Store:
                     return blob
         return None
 
-    def sha256_of(self, digest: Digest | None) -> str | None:
-        """The store's name of a content that a source names by a hash; None if it is not known."""
-        if digest is None or digest.algorithm == "sha256":
-            return digest.hex if digest else None
-        try:
-            sha256 = self.layout.known(digest.algorithm, digest.hex).read_text(encoding="ascii").split(" ")[0]
-        except (OSError, UnicodeDecodeError):
-            return None
-        return sha256 if _SHA256.fullmatch(sha256) else None
+    def known_contents(self, source: str, repo: str) -> dict[str, str]:
+        """The sha256 of contents that a hub names by another hash, from what is cached of a repository.
 
-    def remember(self, digest: Digest, sha256: str) -> None:
-        """Note which blob has a hash, for the next listing that names it so.
-
-        Of the others, only git's hash says which content it is: md5 and crc32 can be made to fit.
+        Keys are as in :attr:`CachedFile.promised`. Of the others, only git's hash says which content it is: md5 and
+        crc32 can be made to fit.
         """
-        if digest.algorithm != "git-sha1":
-            return
-        known = self.layout.known(digest.algorithm, digest.hex)
-        with contextlib.suppress(OSError):  # it only saves a request
-            make_folder(known.parent)
-            temporary = temporary_beside(known)
-            temporary.write_text(f"{sha256} {self.layout.blob(sha256).stat().st_size}\n", encoding="ascii")
-            temporary.replace(known)
+        known = {}
+        folder = self.layout.snapshots / source / repo
+        with contextlib.suppress(OSError):
+            for commit in os.listdir(folder):  # noqa: PTH208  names
+                if _COMMIT.fullmatch(commit) and (snapshot := self.read(source, repo, commit)):
+                    for file in snapshot.files.values():
+                        if file.sha256 and file.verified and file.verified.startswith("git-sha1:"):
+                            known[file.verified] = file.sha256
+        return known
+
+    def linked_content(self, link: Path) -> str | None:
+        """The sha256 of what a link of ours shows; a download that was cut off has made links, but no record."""
+        try:
+            name = os.path.basename(os.readlink(link))  # noqa: PTH115, PTH119  one for each file
+        except (OSError, ValueError):
+            return None
+        return name if _SHA256.fullmatch(name) else None
 
     def touch(self, blob: Path) -> None:
         """Mark a blob as wanted: `hub prune` leaves it alone until it is linked."""
@@ -181,6 +196,26 @@ class Store:
                 sizes.append(512 * (folder / "content").stat().st_blocks)
         return max(sizes)
 
+    def write_blob(self, content: bytes, sha256: str, place: Path, inspect: Callable[[Path], None]) -> Path:
+        """Write a verified content of a few bytes to ``place`` and, if ``inspect`` accepts it, among the blobs."""
+        blob = self.layout.blob(sha256)
+        with explain_os_errors("store a download", place.parent):
+            make_folder(place.parent)
+            make_folder(blob.parent)
+            temporary = place.with_name(f"{place.name}.{new_owner()}")
+            try:
+                with temporary.open("xb") as stream:
+                    stream.write(content)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                inspect(temporary)
+                temporary.chmod(_read_only(temporary, blob.parent))
+                # A blob whose name is lost in a power cut is missed, and fetched again.
+                move(temporary, blob, durable=False)
+            finally:
+                temporary.unlink(missing_ok=True)
+        return blob
+
     def keep_blob(self, content: Path, sha256: str) -> Path:
         """Move a verified content among the blobs; if the blob is there already it stays."""
         blob = self.layout.blob(sha256)
@@ -190,8 +225,7 @@ class Store:
                 content.unlink()
                 self.touch(blob)
                 return blob
-            mode = stat.S_IMODE(content.stat().st_mode) | (file_mode(blob.parent) & stat.S_IRGRP)
-            content.chmod(mode & 0o444)  # nobody should write through a link into the store
+            content.chmod(_read_only(content, blob.parent))
             move(content, blob)
         return blob
 
@@ -229,6 +263,11 @@ class Store:
         write_bytes(ref, f"{commit}\n".encode())
 
 
+def _read_only(content: Path, folder: Path) -> int:
+    """Permissions of a blob: nobody should write through a link into the store; the group reads what it shares."""
+    return (stat.S_IMODE(content.stat().st_mode) | (file_mode(folder) & stat.S_IRGRP)) & 0o444
+
+
 def _find(layout: Layout, source: str, repo: str, revision: str | None) -> Snapshot | None:
     # Not every hub names its snapshots by commit: one that was asked for by commit may have a ref of that name.
     if revision is not None and COMMIT.fullmatch(revision):
@@ -243,6 +282,25 @@ def _find(layout: Layout, source: str, repo: str, revision: str | None) -> Snaps
 
 
 def _read(folder: Path, source: str, repo: str, commit: str) -> Snapshot | None:
+    """The record of a snapshot; one that has not changed since is not parsed again."""
+    path = f"{folder}/{SNAPSHOT_FILE}"
+    try:
+        found = os.stat(path)  # noqa: PTH116  a warm call is little more than this
+    except OSError:
+        return None
+    state = (found.st_ino, found.st_size, found.st_mtime_ns)
+    known = _RECORDS.get(path)
+    if known is not None and known[0] == state:
+        return known[1]
+    snapshot = _parse(folder, source, repo, commit)
+    if snapshot is not None:
+        if len(_RECORDS) >= _REMEMBERED:
+            _RECORDS.clear()
+        _RECORDS[path] = (state, snapshot)
+    return snapshot
+
+
+def _parse(folder: Path, source: str, repo: str, commit: str) -> Snapshot | None:
     try:
         record = json.loads((folder / SNAPSHOT_FILE).read_bytes())
         # A record that was copied here from another place is none of this snapshot.

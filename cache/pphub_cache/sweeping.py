@@ -11,6 +11,7 @@ import contextlib
 import os
 import re
 import stat
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -87,6 +88,7 @@ def time_of_disk(layout: Layout) -> int:
     path.touch()
     before = path.stat().st_mtime_ns
     while (now := path.stat().st_mtime_ns) <= before:
+        time.sleep(0.001)
         path.touch()
     return now
 

@@ -96,8 +96,8 @@ def take_stock(layout: Layout, is_whole: Callable[[Held], bool]) -> Tally:
     sizes: dict[str, int] = {}
     for held in snapshots(layout):
         model = models.setdefault((held.source, held.repo), Model(held.source, held.repo))
-        stored = list(held.stored())
-        contents = {sha256: size for _, size, sha256 in stored}
+        stored = [(entry["sha256"], entry["size"]) for entry in held.files.values() if entry["stored"]]
+        contents = dict(stored)
         holders.update(contents.keys())
         sizes |= contents
         model.snapshots.append(Kept(held.commit, _state(held, is_whole), contents, len(stored), held.used))

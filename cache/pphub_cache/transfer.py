@@ -71,7 +71,49 @@ class Line:
         self.web.abort()
 
 
-def fetch(file: RemoteFile, first: Offer, places: Places, partial: Partial, line: Line) -> Fetched:
+def fetch_small(file: RemoteFile, size: int, offer: Offer, line: Line) -> tuple[Fetched, bytes]:
+    """A content of a few bytes, asked for once and verified in memory.
+
+    Args:
+        file: what was promised.
+        size: bytes it must have.
+        offer: where to ask.
+        line: shared with the other transfers.
+
+    Raises:
+        Failed: it did not come, or not right; :func:`fetch` knows what to do about it.
+        Stopped: ``line`` was ended.
+    """
+    if line.ended.is_set():
+        raise Stopped
+    body = line.web.get(offer.file.url, offer.headers)
+    blocks = []
+    left = size
+    try:
+        if body.head.start or (body.head.total is not None and body.head.total != size):
+            raise Failed("wrong", _wrong_size(size, body.head.total or 0) + _suspicion(body.read()))
+        while block := body.read():
+            blocks.append(block)
+            left -= len(block)
+            if left < 0:
+                raise Failed("wrong", f"more than the {size} bytes listed{_suspicion(blocks[0])}")
+    except BaseException:
+        body.close(whole=False)
+        raise
+    body.close(whole=True)
+    content = b"".join(blocks)
+    if left:
+        raise Failed("short", f"expected {size} bytes, got {len(content)}{_suspicion(content)}")
+    hasher = Hasher(file.digest, size)
+    hasher.update(content)
+    if mismatch := hasher.mismatch():
+        raise Failed("wrong", mismatch + _suspicion(content))
+    return Fetched(size, hasher.sha256), content
+
+
+def fetch(
+    file: RemoteFile, first: Offer, places: Places, partial: Partial, line: Line, failure: Failed | None = None
+) -> Fetched:
     """Collect a content in ``partial``, which nobody else writes to, and verify size and hash.
 
     Args:
@@ -80,6 +122,7 @@ def fetch(file: RemoteFile, first: Offer, places: Places, partial: Partial, line
         places: where else.
         partial: what is here already, and where the rest goes.
         line: shared with the other transfers.
+        failure: how a first try ended.
 
     Raises:
         AccessDenied, FileNotInModel: the source says no.
@@ -88,7 +131,7 @@ def fetch(file: RemoteFile, first: Offer, places: Places, partial: Partial, line
         StorageFailed: the disk says no.
         Stopped: ``line`` was ended.
     """
-    return _Transfer(file, first, places, partial, line).run()
+    return _Transfer(file, first, places, partial, line).run(failure)
 
 
 @dataclass(slots=True, eq=False)
@@ -118,8 +161,10 @@ class _Transfer:
             follower.start()
         return follower
 
-    def run(self) -> Fetched:
+    def run(self, failure: Failed | None) -> Fetched:
         try:
+            if failure is not None:
+                self._choice.after(failure, progressed=False)
             while True:
                 self._receive()
                 try:

@@ -164,9 +164,12 @@ def check(layout: Layout, work: Work, on_bytes: Callable[[int], None]) -> list[F
         on_bytes: told how many bytes more have been read; called by one thread at a time.
     """
     guard = threading.Lock()
+    stopped = False
 
     def count(number: int) -> None:
         with guard:
+            if stopped:
+                raise InterruptedError  # nobody waits for the rest of a large file
             on_bytes(number)
 
     findings = list(work.findings)
@@ -174,8 +177,9 @@ def check(layout: Layout, work: Work, on_bytes: Callable[[int], None]) -> list[F
         try:
             for found in pool.map(lambda claims: _check_file(layout, claims, count), work.claims.values()):
                 findings += found
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C
+        except BaseException:  # Ctrl-C
+            stopped = True
+            pool.shutdown(wait=False, cancel_futures=True)
             raise
     return sorted(findings, key=lambda one: (one.claim.source, one.claim.repo, one.claim.commit, one.claim.path))
 

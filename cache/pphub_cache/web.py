@@ -150,6 +150,7 @@ class Web:
 
     def __init__(self, connections: int) -> None:
         self._connections = connections
+        self._proxies = getproxies()
         self._managers: dict[tuple[str, str], urllib3.PoolManager] = {}
         self._moved: dict[str, str] = {}
         self._bodies: weakref.WeakSet[Body] = weakref.WeakSet()
@@ -230,8 +231,7 @@ class Web:
     def _manager(self, url: str) -> urllib3.PoolManager:
         """The pool for a URL: direct, or through the proxy that the environment names."""
         parts = urlsplit(url)
-        proxies = getproxies()
-        proxy = proxies.get(parts.scheme) or proxies.get("all") or ""
+        proxy = self._proxies.get(parts.scheme) or self._proxies.get("all") or ""
         if not proxy or (parts.hostname and proxy_bypass(parts.hostname)):
             proxy = ""
         key = (parts.scheme, proxy)

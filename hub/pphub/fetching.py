@@ -18,7 +18,7 @@ from pphub_cache.paths import check_paths
 from pphub_cache.store import CachedFile, Snapshot, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import TypeAlias
 
     from pphub.select import Selection
@@ -142,18 +142,27 @@ def _fetch_missing(
     files = [file for file in listing.files if file.path in missing]
     keys = {file.path: content_key(file, place) for file in files}
     elsewhere = _Elsewhere(listing, more)
+    known = store.known_contents(listing.source, listing.repo)
     wants = {}
     for file in files:
         key = keys[file.path]
         targets = tuple(snapshot.folder / path for path, other in keys.items() if other == key)
         offer = Offer(listing.source, file, listing.headers)
-        wants[key] = Want(offer, listing.repo, elsewhere.of(file), targets, key)
+        sha256 = _known_sha256(file, known) or (store.linked_content(targets[0]) if file.digest else None)
+        wants[key] = Want(offer, listing.repo, elsewhere.of(file), targets, key, sha256)
     fetched = gather(tuple(wants.values()), store, progress, _refuse_unsafe)
-    known = dict(snapshot.files)
+    now = dict(snapshot.files)
     for file in files:
         got, verified = fetched[keys[file.path]], _promised(file)
-        known[file.path] = CachedFile(file.path, got.size, got.sha256, verified, stored=True, promised=verified)
-    return replace(snapshot, files=known)
+        now[file.path] = CachedFile(file.path, got.size, got.sha256, verified, stored=True, promised=verified)
+    return replace(snapshot, files=now)
+
+
+def _known_sha256(file: RemoteFile, known: Mapping[str, str]) -> str | None:
+    """The store's name of a content, which it has by sha256 and a listing perhaps by git's hash."""
+    if file.digest and file.digest.algorithm == "sha256":
+        return file.digest.hex
+    return known.get(_promised(file) or "")
 
 
 class _Elsewhere:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
@@ -74,14 +75,20 @@ class Selection:
 
     def pick(self, paths: Iterable[str]) -> tuple[str, ...]:
         """The wanted paths, in the order given."""
-        # Excluded first: without the safetensors, the .bin is the one format there is.
-        paths = tuple(path for path in paths if not self.leaves_out(path))
-        if self.include:
-            chosen = {path for path in paths if _matches(path, self.include)}
-        else:
-            weights = set(weight_files(paths))
-            chosen = {path for path in paths if path in weights or _is_small(path)}
-        return tuple(path for path in paths if path in chosen)
+        return _pick(self, tuple(paths))
+
+
+@lru_cache(maxsize=64)
+def _pick(selection: Selection, paths: tuple[str, ...]) -> tuple[str, ...]:
+    """Remembered, since a cached model is picked from the same files again and again."""
+    # Excluded first: without the safetensors, the .bin is the one format there is.
+    paths = tuple(path for path in paths if not selection.leaves_out(path))
+    if selection.include:
+        chosen = {path for path in paths if _matches(path, selection.include)}
+    else:
+        weights = set(weight_files(paths))
+        chosen = {path for path in paths if path in weights or _is_small(path)}
+    return tuple(path for path in paths if path in chosen)
 
 
 def is_weights(path: str) -> bool:

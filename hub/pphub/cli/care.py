@@ -31,6 +31,9 @@ __all__ = ["run_care"]
 
 _SHORT: Final = 12  # of a commit
 _NARROWEST: Final = 8  # columns of a cell that is cut
+_GAP: Final = 2  # columns between two cells
+_SHARED: Final = 4  # where in a row
+_CONVERTED: Final = 5
 
 
 def run_care(arguments: argparse.Namespace) -> int:
@@ -104,16 +107,21 @@ def _revisions(model: Model) -> Iterator[str]:
 
 
 def _print_table(rows: list[tuple[str, ...]]) -> None:
-    """Numbers to the right, and the two columns of names cut where a terminal is too narrow."""
-    widths = [max(map(_columns, column)) for column in zip(*rows, strict=True)]
+    """Numbers to the right; where a terminal is too narrow, less is told and names are cut."""
     # Piped, nothing is cut, unless COLUMNS says so.
-    spare = shutil.get_terminal_size((1_000_000, 24)).columns - sum(widths) - 2 * (len(widths) - 1)
+    room = shutil.get_terminal_size((1_000_000, 24)).columns
+    widths = [max(map(_columns, column)) for column in zip(*rows, strict=True)]
+    for column in (_CONVERTED, _SHARED):
+        if 2 * _NARROWEST + sum(widths[2:]) + _GAP * len(widths[1:]) > room:
+            rows = [row[:column] + row[column + 1 :] for row in rows]
+            del widths[column]
+    spare = room - sum(widths) - _GAP * len(widths[1:])
     for column in (1, 0):
         if spare < 0:
             narrower = min(widths[column], max(_NARROWEST, widths[column] + spare))
             spare += widths[column] - narrower
             widths[column] = narrower
-    form = f"{{}}  {{}}  {'  '.join(f'{{:>{width}}}' for width in widths[2:-1])}  {{}}"
+    form = (" " * _GAP).join(["{}", "{}", *(f"{{:>{width}}}" for width in widths[2:-1]), "{}"])
     for row in rows:
         print(form.format(_cut(row[0], widths[0]), _cut(row[1], widths[1]), *row[2:]).rstrip())
 
