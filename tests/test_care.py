@@ -783,7 +783,7 @@ def test_prune_again_and_again_while_others_download(hub: Hub, home: Path) -> No
         rounds += 1
     for waiter in waiters:
         waiter.join()
-    assert [one.returncode for one in running] == [0, 0, 0], ends
+    assert [one.returncode for one in running] == [0, 0, 0], "".join(err[-2000:] for _, err in ends)
     assert rounds > 5
     check_true(home)
     for repo in (repo for repos in groups for repo in repos):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PACKAGES = {"pphub": ROOT / "hub", "pphub_plugins": ROOT / "plugins", "pphub_cache": ROOT / "cache"}
 # The values and errors everything else is written in terms of.
-BASE = {"pphub.errors", "pphub.names", "pphub.settings", "pphub.source"}
+BASE = {"pphub.errors", "pphub.names", "pphub.settings", "pphub.source", "pphub.units"}
 HEAVY = {"paddle", "paddlenlp", "torch", "transformers", "huggingface_hub", "modelscope", "modelscope_hub", "starlette"}
 
 

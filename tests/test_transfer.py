@@ -254,7 +254,7 @@ def test_a_listing_with_the_wrong_size(hub: Hub, home: Path, delta: int) -> None
 
     hub.on("/tree/", tree(lie))
     if delta > 1:
-        fail(StorageFailed, "needs 1000000000.00 GB, and .* GB free")
+        fail(StorageFailed, "needs 909494.7 TiB, and .* free")
     else:
         fail(Corrupt, "not what the source listed")
     check_nothing_wrong(home)

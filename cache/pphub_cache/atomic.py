@@ -27,6 +27,7 @@ __all__ = [
     "make_folder",
     "move",
     "remove_leftovers",
+    "share",
     "temporary_beside",
     "write_bytes",
     "write_json",
@@ -67,6 +68,13 @@ def file_mode(folder: Path) -> int:
     return 0o664 if folder.stat().st_mode & stat.S_IWGRP else 0o600
 
 
+def share(path: Path) -> None:
+    """Let the group read and write a file, whatever the umask, in a folder where the group may write."""
+    if path.parent.stat().st_mode & stat.S_IWGRP:
+        with contextlib.suppress(OSError):  # another user's
+            path.chmod(stat.S_IMODE(path.stat().st_mode) | 0o060)
+
+
 def temporary_beside(path: Path) -> Path:
     """A fresh name in the folder of ``path``, so that a rename onto it never crosses file systems."""
     return path.with_name(f"{_temporary_prefix(path)}{os.getpid()}-{secrets.token_hex(4)}.tmp")
@@ -96,6 +104,7 @@ def write_bytes(path: Path, data: bytes) -> None:
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
+            share(temporary)
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from pphub.errors import StorageFailed
 from pphub.source import RemoteFile
+from pphub.units import human_size
 from pphub_cache.atomic import explain_os_errors, make_folder
 from pphub_cache.lock import entry_lock
 from pphub_cache.neighbours import find_copies, has_copies
@@ -235,7 +236,7 @@ class _Gathering:
             make_folder(folder)
             free = shutil.disk_usage(folder).free
         if needed > free:
-            msg = f"the download needs {needed / 1e9:.2f} GB, and {folder} has {free / 1e9:.2f} GB free"
+            msg = f"the download needs {human_size(needed)}, and {folder} has {human_size(free)} free"
             raise StorageFailed(msg, hint="make room (`hub prune`, `hub remove`), or point PPNLP_HOME elsewhere")
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from filelock import FileLock, Timeout
 
-from pphub_cache.atomic import explain_os_errors, file_mode, make_folder
+from pphub_cache.atomic import explain_os_errors, file_mode, make_folder, share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -83,6 +83,7 @@ def _write_owner(path: Path) -> None:
         except PermissionError:  # another user's; the folder is the group's
             file.unlink()
             file.write_text(json.dumps(owner), encoding="utf-8")
+        share(file)
 
 
 def read_owner(path: Path) -> str:

@@ -177,8 +177,9 @@ class Store:
 
     def touch(self, blob: Path) -> None:
         """Mark a blob as wanted: `hub prune` leaves it alone until it is linked."""
-        with contextlib.suppress(OSError):  # a shared one, perhaps, which nobody prunes from here
-            os.utime(blob)
+        if blob == self.layout.blob(blob.name):  # else a shared one, which nobody prunes from here
+            with contextlib.suppress(OSError):  # another user's
+                os.utime(blob)
 
     def partial_keys(self) -> frozenset[str]:
         """The contents of which there is a part."""

@@ -155,11 +155,13 @@ def convert_snapshot(snapshot: Snapshot, out: Path | None, dtype: str | None, pr
     target = out or store.layout.converted(key)
     with stage("convert") as current:
         current.outcome = "converted already"
+        if out is None and (found := store.find_converted(key, lambda folder: is_complete(folder, key))):
+            return found
         if is_complete(target, key):
             return target
         # A folder elsewhere is one entry whatever is written there; in the cache the key names the entry.
         lock = store.layout.lock("converted", key) if out is None else store.layout.lock("out", str(out.resolve()))
-        with entry_lock(lock, on_wait=lambda owner: progress.note(f"waiting for the conversion: {owner} is at it")):
+        with entry_lock(lock, on_wait=lambda owner: progress.note(f"waiting for the conversion: {owner}")):
             if not is_complete(target, key):
                 remove_leftovers(target)
                 run_job(job, target, progress, keep_edits=out is not None)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pphub.errors import NotCached, PphubError, StorageFailed, UsageError
+from pphub.units import human_size
 
 if TYPE_CHECKING:
     import argparse
@@ -251,14 +252,7 @@ def _shown(path: str) -> str:
 
 
 def _size(count: int | None) -> str:
-    if count is None:
-        return "?"
-    size = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
+    return "?" if count is None else human_size(count)
 
 
 def _sources(arguments: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +19,15 @@ from pphub.conversion.plan import Move, Plan, check_coverage, make_plan
 from pphub.conversion.rules import Family, find_family
 from pphub.errors import UsageError
 from pphub.select import weight_files
-from pphub_cache.atomic import explain_os_errors, fsync_folder, temporary_beside, write_bytes, write_json
+from pphub_cache.atomic import (
+    explain_os_errors,
+    fsync_folder,
+    make_folder,
+    share,
+    temporary_beside,
+    write_bytes,
+    write_json,
+)
 from pphub_cache.digest import sha256_of
 
 if TYPE_CHECKING:
@@ -142,9 +151,12 @@ def run_job(job: Job, target: Path, progress: Progress, *, keep_edits: bool) -> 
     check_coverage(job.family, job.architecture, job.config.values, plan)
     temporary = temporary_beside(target)
     with explain_os_errors("write the converted model", target.parent):
-        temporary.mkdir(parents=True)
+        make_folder(temporary)
         try:
             _write_folder(job, plan, temporary, progress)
+            share(temporary / WEIGHTS_FILE)
+            if not keep_edits:  # in the cache, where a model that is saved to a link must not write through it
+                (temporary / WEIGHTS_FILE).chmod(stat.S_IMODE((temporary / WEIGHTS_FILE).stat().st_mode) & 0o444)
             _move_into_place(temporary, target)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
