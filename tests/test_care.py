@@ -20,16 +20,16 @@ from typing import IO, TYPE_CHECKING, Any
 import pytest
 
 import pphub
-import pphub_cache.sweeping
+import pphub_cache.care.sweeping
 from hubs import Hub, MiB, big_model, fill, slow, small_model, status, tiny_bert
 from pphub.cached import cached_path
 from pphub.cli import main
-from pphub_cache.cleaning import clean
+from pphub_cache.care.cleaning import clean
+from pphub_cache.care.removing import find_doomed, remove
+from pphub_cache.care.sweeping import remove_blobs, time_of_disk
+from pphub_cache.care.verifying import check, plan_check
 from pphub_cache.layout import Layout
 from pphub_cache.lock import entry_lock
-from pphub_cache.removing import find_doomed, remove
-from pphub_cache.sweeping import remove_blobs, time_of_disk
-from pphub_cache.verifying import check, plan_check
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -586,7 +586,6 @@ def test_prune(hub: Hub, home: Path, command: Command) -> None:
     pphub.download(REPO)
     pphub.prepare(BERT)
     folder = pphub.download(TWIN)
-    shutil.rmtree(home / "hub/known", ignore_errors=True)
     whole = everything_below(home)
     lonely = blob(home, b"lonely")
     shown = blob(home, b"shown by a conversion")
@@ -605,8 +604,6 @@ def test_prune(hub: Hub, home: Path, command: Command) -> None:
     fill(home / "hub/converted" / stale, {"model_state.pdparams": b"half"})
     fill(home / "hub/snapshots/hf/org/begun/1234", {"a/b.txt": b"x", "config.json": b"x"})
     fill(home / "hub/refs/hf/org/gone", {"@main": b"1234\n"})
-    fill(home / "hub/known/git-sha1", {"ab/abcd": b"%s 6\n" % lonely.name.encode(), "ab/abce": b"?"})
-    kept_hint = fill(home / "hub/known/git-sha1", {"cd/cdef": b"%s 21\n" % shown.name.encode()}) / "cd/cdef"
     empty = home / "hub/snapshots/hf/nobody/nothing"
     empty.mkdir(parents=True)
     young = home / "hub/snapshots/hf/org/new"
@@ -619,19 +616,17 @@ def test_prune(hub: Hub, home: Path, command: Command) -> None:
         "views": 1,
         "revisions": 1,
         "blobs": 1,
-        "hints": 2,
         "partials": 2,
         "folders": 2,
     }
     before = everything_below(home)
-    assert command.json("prune", "--dry-run")["removed"] == {**expected, "hints": 1, "folders": 1}
+    assert command.json("prune", "--dry-run")["removed"] == {**expected, "folders": 1}
     assert everything_below(home) == before
     document = command.json("prune")
     assert document["removed"] == expected
     assert document["freed"] == len(b"lonely" + b"half" + b"half" + b"x" + b"half" + b"xx" + b"1234\n")
     assert not lonely.exists()
     assert shown.exists()
-    assert kept_hint.exists()
     assert kept_view.exists()
     assert not gone_view.exists()
     assert not empty.parent.exists()
@@ -703,19 +698,19 @@ def test_a_blob_that_changed_after_the_look_stays(hub: Hub, home: Path) -> None:
     layout = Layout(home)
     lonely = blob(home, b"lonely")
     fill(lonely.parent, {lonely.name: b"lonely"})
-    before = pphub_cache.sweeping.look_around(layout, [lonely.name])
+    before = pphub_cache.care.sweeping.look_around(layout, [lonely.name])
     lonely.chmod(0o444)  # as whoever moves it here does
     assert remove_blobs(layout, [lonely.name], before) == {}
-    after = pphub_cache.sweeping.look_around(layout, [lonely.name])
+    after = pphub_cache.care.sweeping.look_around(layout, [lonely.name])
     assert after.began > before.began
     with entry_lock(layout.lock("blob", f"sha256-{lonely.name}")):
         assert remove_blobs(layout, [lonely.name], after) == {}
     os.link(lonely, home / "another name")
-    again = pphub_cache.sweeping.look_around(layout, [lonely.name])
+    again = pphub_cache.care.sweeping.look_around(layout, [lonely.name])
     assert remove_blobs(layout, [lonely.name], again) == {}
     (home / "another name").unlink()
     time_of_disk(layout)
-    last = pphub_cache.sweeping.look_around(layout, [lonely.name])
+    last = pphub_cache.care.sweeping.look_around(layout, [lonely.name])
     assert remove_blobs(layout, [lonely.name], last) == {lonely.name: 6}
     assert blobs(home) == set()
 
@@ -744,8 +739,8 @@ def test_where_locks_do_not_work_all_that_is_young_is_in_use(
     dead.wait()
     fill(home / "hub/refs/hf", {f".main-0123abcd.{dead.pid}-0123abcd.tmp": b"x"})
     before = everything_below(home)
-    monkeypatch.setattr(pphub_cache.sweeping, "FileLock", Granted)
-    assert not pphub_cache.sweeping.locks_work(Layout(home))
+    monkeypatch.setattr(pphub_cache.care.sweeping, "FileLock", Granted)
+    assert not pphub_cache.care.sweeping.locks_work(Layout(home))
     assert "snapshots" not in command.json("prune")["removed"]
     assert everything_below(home).keys() >= {path for path in before if "refs/hf/org" not in path}
     for path in home.rglob("*"):

@@ -10,8 +10,9 @@ import os
 import secrets
 import shutil
 import stat
+import threading
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pphub.errors import PphubError, StorageFailed
 
@@ -34,6 +35,9 @@ __all__ = [
 ]
 
 
+_MAKING: Final = threading.Lock()
+
+
 @contextlib.contextmanager
 def explain_os_errors(what: str, where: Path) -> Iterator[None]:
     """Turn an OSError of the disk into one StorageFailed that says what could not be done."""
@@ -50,17 +54,18 @@ def make_folder(folder: Path) -> None:
     """Make a folder and its parents; below one that a group may write to, the group may write to them, too."""
     if folder.is_dir():
         return
-    made = []
-    parent = folder
-    while not parent.exists():
-        made.append(parent)
-        parent = parent.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    mode = stat.S_IMODE(parent.stat().st_mode)
-    if mode & stat.S_IWGRP:
-        for new in made:
-            with contextlib.suppress(OSError):  # another process made it
-                new.chmod(mode)
+    with _MAKING:  # or another thread would take a folder that is being made for a private one
+        made = []
+        parent = folder
+        while not parent.exists():
+            made.append(parent)
+            parent = parent.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        mode = stat.S_IMODE(parent.stat().st_mode)
+        if mode & stat.S_IWGRP:
+            for new in reversed(made):
+                with contextlib.suppress(OSError):  # another process made it
+                    new.chmod(mode)
 
 
 def file_mode(folder: Path) -> int:

@@ -7,7 +7,7 @@ import hashlib
 import shutil
 import threading
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from pphub.errors import StorageFailed
@@ -95,7 +95,7 @@ class _Gathering:
         self._inspect = inspect
         # The largest first: at the end nobody waits for a file that was begun last.
         self._left = deque(sorted(wants, key=lambda want: -(want.file.size or 0)))
-        self._line = Line(min(FILES_AT_ONCE, len(wants)), progress)
+        self._line = Line(progress)
         self._fetched: dict[str, Fetched] = {}
         self._partial = store.partial_keys()
         self._neighbours: dict[str, bool] = {}
@@ -163,41 +163,49 @@ class _Gathering:
             except Failed as error:
                 failure = error
         with entry_lock(store.layout.lock("blob", want.key), on_wait=wait) as alone:
-            if (fetched := self._reuse(want)) is None:
-                fetched, blob = self._fetch(want, failure, alone=alone)
-                self._link(want, blob)
-            elif want.key in self._partial:
+            if (reused := self._reuse(want, held=want.key)) is None:
+                return self._fetch(want, failure, alone=alone)
+            if want.key in self._partial:
                 sweep(store.layout.partial(want.key), alone=alone)
-        return fetched
+            return reused
 
-    def _reuse(self, want: Want) -> Fetched | None:
-        """The content that is in the store already, linked; None if it is not, or not known to be."""
-        file, store = want.file, self._store
+    def _reuse(self, want: Want, held: str = "") -> Fetched | None:
+        """The content that is in the store already, linked; None if it is not, or not known to be.
+
+        Args:
+            want: what is wanted.
+            held: the key of the lock that is held, if any.
+        """
         sha256 = want.sha256
-        if sha256 is None or store.find_blob(sha256, file.size) is None:
+        if sha256 is None or self._store.find_blob(sha256, want.file.size) is None:
             return None
-        key = f"sha256-{sha256}"
-        # `hub prune` holds this lock while it removes a blob.
-        with entry_lock(store.layout.lock("blob", key)) if key != want.key else contextlib.nullcontext():
-            blob = store.find_blob(sha256, file.size)
+        with self._guard(sha256, held):
+            blob = self._store.find_blob(sha256, want.file.size)
             if blob is None:
                 return None
-            store.touch(blob)
+            self._store.touch(blob)
             self._link(want, blob)
-        size = blob.stat().st_size
-        self._progress.skip(file.path, size)
+            size = blob.stat().st_size
+        self._progress.skip(want.file.path, size)
         return Fetched(size, sha256)
+
+    def _guard(self, sha256: str, held: str) -> contextlib.AbstractContextManager[object]:
+        """The lock that `hub prune` holds while it removes a blob: from the look at one to the link to it."""
+        key = f"sha256-{sha256}"
+        return contextlib.nullcontext() if key == held else entry_lock(self._store.layout.lock("blob", key))
 
     def _fetch_small(self, want: Want, size: int) -> Fetched | None:
         """A content of a few bytes, linked; None if another cache on this disk may have it."""
         if want.file.digest is None or (self._has_neighbours(want.repo) and any(find_copies(want.repo, want.file))):
             return None
         fetched, content = fetch_small(want.file, size, want.offer, self._line)
+        if reused := self._reuse(replace(want, sha256=fetched.sha256)):  # it was here by another name
+            return reused
         task = self._progress.start(want.file.path, size)
-        task.advance(size)
         place = self._store.layout.partial(want.key)
         blob = self._store.write_blob(content, fetched.sha256, place, lambda path: self._inspect(want.file.path, path))
         self._link(want, blob)
+        task.advance(size)
         task.finish()
         return fetched
 
@@ -210,7 +218,8 @@ class _Gathering:
         for target in want.targets:
             self._store.link(target, blob)
 
-    def _fetch(self, want: Want, failure: Failed | None, *, alone: bool) -> tuple[Fetched, Path]:
+    def _fetch(self, want: Want, failure: Failed | None, *, alone: bool) -> Fetched:
+        """A content that is not in the store, as far as is known, fetched and linked; hold its lock."""
         file, store = want.file, self._store
         resumable = file.digest is not None or file.size is not None
         with collect(store.layout.partial(want.key), file.size, resumable=resumable, alone=alone) as partial:
@@ -220,8 +229,9 @@ class _Gathering:
                 first = _local(copies[0], file)
             fetched = fetch(file, first, places, partial, self._line, failure)
             self._inspect(file.path, partial.content)
-            blob = store.keep_blob(partial.content, fetched.sha256)
-        return fetched, blob
+            with self._guard(fetched.sha256, want.key):
+                self._link(want, store.keep_blob(partial.content, fetched.sha256))
+        return fetched
 
     def _check_space(self, wants: Sequence[Want]) -> None:
         """A large download that cannot fit is not begun."""

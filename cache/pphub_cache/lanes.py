@@ -23,13 +23,12 @@ class Pace:
     """Doubles the number of connections as long as that makes the whole faster; a pure function of what it is told.
 
     Args:
-        start: how many connections there are at first.
         now: seconds.
     """
 
-    def __init__(self, start: int, now: float) -> None:
-        self.target = start
-        self._before: float | None = None  # the rate with half as many, while more are being tried
+    def __init__(self, now: float) -> None:
+        self.target = 1
+        self._before: tuple[float, int] | None = None  # rate and number of connections, while more are being tried
         self._begin(now + _SETTLE, 0)
 
     def _begin(self, now: float, moved: int) -> None:
@@ -51,13 +50,13 @@ class Pace:
         if now - self._since < _WINDOW:
             return self.target
         rate = (moved - self._moved) / (now - self._since)
-        if self._before is not None and rate < _GAIN * self._before:
-            self.target = max(1, self.target // 2)
+        if self._before is not None and rate < _GAIN * self._before[0]:
+            self.target = self._before[1]
             self._before = None
             self._begin(now + _AGAIN, moved)
-        elif self.target < MAX_CONNECTIONS and left > rate * _WORTH and connections >= self.target:
-            self._before = rate
-            self.target = min(MAX_CONNECTIONS, 2 * self.target)
+        elif self.target <= connections < MAX_CONNECTIONS and left > rate * _WORTH:
+            self._before = (rate, connections)
+            self.target = min(MAX_CONNECTIONS, 2 * connections)
             self._begin(now + _SETTLE, moved)
         else:
             self._before = None
@@ -68,10 +67,10 @@ class Pace:
 class Lanes:
     """The connections of one download, counted; safe to call from its threads."""
 
-    def __init__(self, start: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._pace = Pace(start, clock())
+        self._pace = Pace(clock())
         self._moved = 0
         self._open = 0
         self._refused_until = 0.0

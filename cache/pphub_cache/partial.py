@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from io import FileIO
 
-__all__ = ["SMALL", "Partial", "Ranges", "collect", "is_abandoned", "new_owner", "sweep"]
+__all__ = ["SMALL", "Partial", "Ranges", "bytes_in", "collect", "is_abandoned", "new_owner", "sweep"]
 
 _FORMAT: Final = 1
 _STATE: Final = "state.json"
@@ -113,6 +113,11 @@ class Partial:
             self.done.add(start, end)
             self._save()
             self.changed.notify_all()
+
+    def mark(self, url: str, validator: str) -> None:
+        """Remember what a server marks the content with, to notice when it changes."""
+        with self.changed:
+            self.validators[url] = validator
 
     def sync(self) -> None:
         """Make what has been written survive a power cut."""
@@ -235,8 +240,10 @@ def _take_over(place: Path, folder: Path, *, resumable: bool, alone: bool) -> bo
         names = [name for name in os.listdir(place.parent) if name.startswith(f"{place.name}.")]  # noqa: PTH208
     except FileNotFoundError:
         return False
-    left = [place.with_name(name) for name in names if is_abandoned(place.with_name(name), alone=alone)]
-    left.sort(key=_bytes_in, reverse=True)
+    left = [place.with_name(name) for name in names]
+    # A few bytes are written to a file, without the lock.
+    left = [path for path in left if is_abandoned(path, alone=alone and path.is_dir())]
+    left.sort(key=bytes_in, reverse=True)
     taken = False
     for other in left:
         if resumable and not taken and (other / _CONTENT).is_file():
@@ -251,7 +258,8 @@ def _take_over(place: Path, folder: Path, *, resumable: bool, alone: bool) -> bo
     return taken
 
 
-def _bytes_in(folder: Path) -> int:
+def bytes_in(folder: Path) -> int:
+    """How many bytes of a content were collected in a folder."""
     try:
         return Ranges((int(a), int(b)) for a, b in json.loads((folder / _STATE).read_bytes())["done"]).count
     except (OSError, ValueError, KeyError, TypeError):

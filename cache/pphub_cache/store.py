@@ -26,7 +26,7 @@ from pphub_cache.atomic import (
     write_json,
 )
 from pphub_cache.layout import SNAPSHOT_FILE, Layout
-from pphub_cache.partial import new_owner
+from pphub_cache.partial import bytes_in, new_owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -190,12 +190,8 @@ class Store:
 
     def size_of_partial(self, key: str) -> int:
         """Bytes on this disk of a content that was cut off."""
-        sizes = [0]
         place = self.layout.partial(key)
-        for folder in place.parent.glob(f"{place.name}.*"):
-            with contextlib.suppress(OSError):
-                sizes.append(512 * (folder / "content").stat().st_blocks)
-        return max(sizes)
+        return max((bytes_in(folder) for folder in place.parent.glob(f"{place.name}.*")), default=0)
 
     def write_blob(self, content: bytes, sha256: str, place: Path, inspect: Callable[[Path], None]) -> Path:
         """Write a verified content of a few bytes to ``place`` and, if ``inspect`` accepts it, among the blobs."""

@@ -59,9 +59,9 @@ class Stopped(Exception):
 class Line:
     """What the transfers of one download share: connections, their number, and the end of it all."""
 
-    def __init__(self, files: int, progress: Progress) -> None:
+    def __init__(self, progress: Progress) -> None:
         self.web = Web(connections=32)
-        self.lanes = Lanes(files)
+        self.lanes = Lanes()
         self.progress = progress
         self.ended = threading.Event()
 
@@ -169,9 +169,9 @@ class _Transfer:
                 self._receive()
                 try:
                     fetched = self._verify()
-                except Failed as failure:
+                except Failed as wrong:
                     self._begin_again()
-                    self._choice.after(failure, progressed=False)
+                    self._choice.after(wrong, progressed=False)
                 else:
                     self._task.finish()
                     return fetched
@@ -187,6 +187,9 @@ class _Transfer:
         try:
             while claim := self._take():
                 self._try(claim)
+        except BaseException:
+            self._line.end()  # one file that cannot be had ends them all
+            raise
         finally:
             self._leave_helpers()
             if syncer:
@@ -230,9 +233,23 @@ class _Transfer:
                     claim = _Claim(start, end, start)
                     self._claims.append(claim)
                     return claim
+                if (share := self._share_of_slowest()) is not None:
+                    self._claims.append(share)
+                    return share
                 if helper or not self._claims:
                     return None
                 partial.changed.wait(0.5)
+
+    def _share_of_slowest(self) -> _Claim | None:
+        """Half of what another connection still has to fetch, so that the last piece does not wait for a slow one."""
+        if not self._choice.in_parts:
+            return None
+        left = [(claim.end - claim.at, claim) for claim in self._claims if claim.end is not None]
+        most, slowest = max(left, key=lambda pair: pair[0], default=(0, None))
+        if slowest is None or slowest.end is None or most < 2 * _CHUNK:
+            return None
+        end, slowest.end = slowest.end, slowest.at + most // 2
+        return _Claim(slowest.end, end, slowest.end)
 
     def _gap(self) -> tuple[int, int | None] | None:
         if self._file.size is None and self._claims:
@@ -255,7 +272,7 @@ class _Transfer:
     def _consider_help(self, claim: _Claim) -> None:
         """Let more connections fetch pieces where that makes the whole faster."""
         size = self._partial.size
-        if size is None or claim.end is None or not self._choice.in_parts:
+        if size is None or claim.end is None or not self._choice.in_parts or not self._choice.is_remote:
             return
         for _ in range(self._line.lanes.room(size - self._partial.done.count)):
             with self._partial.changed:
@@ -309,7 +326,7 @@ class _Transfer:
             try:
                 skip = self._check(body, claim, key, helper=helper)
                 if body.head.validator:
-                    partial.validators[key] = body.head.validator
+                    partial.mark(key, body.head.validator)
                 with partial.open() as stream:
                     whole = self._copy(body, claim, stream, skip, helper=helper)
             except BaseException:
@@ -457,6 +474,11 @@ class _Choice:
         self._served = False
         self._renewed = False
         self._first_problem: PphubError | None = None
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it comes over a network."""
+        return self.offer.file.url.startswith(("http:", "https:"))
 
     def after(self, failure: Failed, *, progressed: bool, at: int = 0) -> None:
         """Choose what to do after a failure, and wait if need be.

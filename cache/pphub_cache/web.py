@@ -84,7 +84,7 @@ class Body:
     def __init__(self, head: Head, response: urllib3.BaseHTTPResponse) -> None:
         self.head = head
         self._response = response
-        self._since = time.monotonic()
+        self._waited = 0.0  # seconds in which nothing was asked of us but to wait
         self._bytes = 0
 
     def read(self) -> bytes:
@@ -93,17 +93,18 @@ class Body:
         Raises:
             Failed: the connection broke, fell silent, or drips.
         """
+        begun = time.monotonic()
         try:
             block = self._response.read1(BLOCK, decode_content=True)
         except (HTTPError, OSError, ValueError) as error:
             stalled = isinstance(error, urllib3.exceptions.ReadTimeoutError)
             raise Failed("stalled" if stalled else "broken", describe(error)) from error
         self._bytes += len(block)
-        if (elapsed := time.monotonic() - self._since) > _LOW_SPEED_SECONDS:
-            if self._bytes < _LOW_SPEED * elapsed:
-                message = f"it sent only {self._bytes} bytes in {elapsed:.0f} s"
-                raise Failed("stalled", message)
-            self._since, self._bytes = time.monotonic(), 0
+        self._waited += time.monotonic() - begun
+        if self._waited > _LOW_SPEED_SECONDS:
+            if self._bytes < _LOW_SPEED * self._waited:
+                raise Failed("stalled", f"it sent only {self._bytes} bytes in {self._waited:.0f} s")
+            self._waited, self._bytes = 0.0, 0
         return block
 
     def close(self, *, whole: bool) -> None:

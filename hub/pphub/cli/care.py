@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from pphub.names import ModelRef
-    from pphub_cache.inventory import Held
+    from pphub_cache.care.inventory import Held
+    from pphub_cache.care.removing import Doomed, Removed
+    from pphub_cache.care.tally import Kept, Model
+    from pphub_cache.care.verifying import Claim, Finding
     from pphub_cache.progress import Progress
-    from pphub_cache.removing import Doomed, Removed
-    from pphub_cache.tally import Kept, Model
-    from pphub_cache.verifying import Claim, Finding
 
 __all__ = ["run_care"]
 
@@ -49,7 +49,7 @@ def _print_json(value: object) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from pphub_cache.tally import take_stock
+    from pphub_cache.care.tally import take_stock
 
     tally = take_stock(Layout(settings.home()), _is_whole)
     if arguments.json:
@@ -185,7 +185,7 @@ def _find(layout: Layout, name: str) -> Doomed:
     """What the cache has of a name; of several places, the one that a download offline would take."""
     from pphub.names import parse
     from pphub.resolve import find_cached
-    from pphub_cache.removing import find_doomed
+    from pphub_cache.care.removing import find_doomed
     from pphub_cache.store import Store
 
     ref = parse(name)
@@ -214,7 +214,7 @@ def _places(ref: ModelRef) -> Iterator[tuple[str, str]]:
 
 
 def _remove(arguments: argparse.Namespace) -> int:
-    from pphub_cache.removing import remove
+    from pphub_cache.care.removing import remove
 
     layout = Layout(settings.home())
     # All names are looked up before anything goes.
@@ -266,7 +266,7 @@ def _number(count: int, what: str) -> str:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from pphub_cache.verifying import check, plan_check, set_aside
+    from pphub_cache.care.verifying import check, plan_check, set_aside
 
     layout = Layout(settings.home())
     wanted = None
@@ -364,7 +364,7 @@ def _place(place: tuple[str, str, str]) -> dict[str, Any]:
 
 
 def _prune(arguments: argparse.Namespace) -> int:
-    from pphub_cache.cleaning import clean
+    from pphub_cache.care.cleaning import clean
 
     done = clean(Layout(settings.home()), dry_run=arguments.dry_run)
     if arguments.json:

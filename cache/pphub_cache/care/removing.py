@@ -1,20 +1,19 @@
 """Removes models: the record first, then the links, then the blobs that nothing else shows.
 
 A kill at any moment leaves no record of files that are gone. What it leaves is found by the same command again, or,
-when only blobs are left, by :func:`pphub_cache.cleaning.clean`.
+when only blobs are left, by :func:`pphub_cache.care.cleaning.clean`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from pphub_cache.atomic import explain_os_errors, fsync_folder, temporary_beside
-from pphub_cache.inventory import (
+from pphub_cache.care.inventory import (
     CONVERSION_FILE,
     VIEW_FILE,
     VIEW_FOLDER,
@@ -26,9 +25,7 @@ from pphub_cache.inventory import (
     snapshots_of,
     views,
 )
-from pphub_cache.layout import SNAPSHOT_FILE
-from pphub_cache.lock import entry_lock
-from pphub_cache.sweeping import (
+from pphub_cache.care.sweeping import (
     SHA256,
     delete_file,
     delete_tree,
@@ -38,16 +35,16 @@ from pphub_cache.sweeping import (
     size_below,
     walk,
 )
+from pphub_cache.layout import SNAPSHOT_FILE
+from pphub_cache.lock import entry_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
-    from pphub_cache.inventory import Held, Ref, View
+    from pphub_cache.care.inventory import Held, Ref, View
     from pphub_cache.layout import Layout
 
 __all__ = ["Doomed", "Removed", "delete_conversion", "delete_view", "find_doomed", "remove"]
-
-_PROMISE: Final = re.compile(r"(git-sha1|md5|crc32):([0-9a-f]{8,64})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +109,6 @@ def remove(layout: Layout, doomed: Doomed, *, dry_run: bool, note: Callable[[str
     contents = {
         sha256: size for one in doomed.snapshots for _, size, sha256 in one.stored() if SHA256.fullmatch(sha256)
     }
-    hints = _hints(layout, doomed.snapshots)
     names = tuple(view.name for view in views(layout) if view.origin in origins)
     made = [one for one in conversions(layout) if one.origins & origins]
     folders = [one.folder for one in made] + _links_to(layout, contents)
@@ -131,10 +127,9 @@ def remove(layout: Layout, doomed: Doomed, *, dry_run: bool, note: Callable[[str
             with entry_lock(layout.lock("snapshot", one.key), on_wait=note):
                 now = read_held(layout, one.source, one.repo, one.commit) or one  # it may have been waited for
                 contents |= {sha256: size for _, size, sha256 in now.stored() if SHA256.fullmatch(sha256)}
-                hints |= _hints(layout, (now,))
                 _remove_snapshot(now, doomed.refs)
         _remove_refs(layout, doomed.refs)
-        gone = _remove_unreferenced(layout, contents, hints)
+        gone = _remove_unreferenced(layout, contents)
     freed += sum(gone.values())
     return Removed(
         doomed.source,
@@ -147,17 +142,6 @@ def remove(layout: Layout, doomed: Doomed, *, dry_run: bool, note: Callable[[str
         freed,
         sum(contents.values()) - sum(gone.values()),
     )
-
-
-def _hints(layout: Layout, held: Iterable[Held]) -> dict[Path, str]:
-    """File → sha256: what may tell which blob has another hash."""
-    return {
-        layout.hub / "known" / match[1] / match[2][:2] / match[2]: str(entry["sha256"])
-        for one in held
-        for entry in one.files.values()
-        for promise in (entry["verified"], entry.get("promised"))
-        if isinstance(promise, str) and (match := _PROMISE.fullmatch(promise))
-    }
 
 
 def _size_of_copies(held: Held) -> int:
@@ -256,13 +240,8 @@ def _remove_ref(ref: Ref) -> None:
             delete_file(ref.path)
 
 
-def _remove_unreferenced(layout: Layout, contents: dict[str, int], hints: dict[Path, str]) -> dict[str, int]:
+def _remove_unreferenced(layout: Layout, contents: dict[str, int]) -> dict[str, int]:
     with explain_os_errors("look for what else is used", layout.hub):
         scene = look_around(layout, contents)
         others = referenced(layout)
-    gone = remove_blobs(layout, [sha256 for sha256 in contents if sha256 not in others], scene)
-    with explain_os_errors("remove a hint", layout.hub / "known"):
-        for path, sha256 in hints.items():
-            if sha256 in gone:
-                delete_file(os.fspath(path))
-    return gone
+    return remove_blobs(layout, [sha256 for sha256 in contents if sha256 not in others], scene)

@@ -6,12 +6,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from pphub_cache.inventory import conversions, refs, snapshots
+from pphub_cache.care.inventory import conversions, refs, snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pphub_cache.inventory import Held
+    from pphub_cache.care.inventory import Held
     from pphub_cache.layout import Layout
 
 __all__ = ["Kept", "Model", "Tally", "take_stock"]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from filelock import FileLock, Timeout
 
 from pphub_cache.atomic import explain_os_errors, file_mode, make_folder
-from pphub_cache.inventory import names_in, snapshots
+from pphub_cache.care.inventory import names_in, snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -33,7 +33,6 @@ __all__ = [
     "claim",
     "delete_file",
     "delete_tree",
-    "forget_blobs",
     "is_somebody_at_work",
     "locks_work",
     "look_around",
@@ -276,21 +275,3 @@ def remove_blobs(layout: Layout, candidates: Iterable[str], scene: Scene, *, dry
                 delete_file(os.fspath(blob))
             gone[sha256] = status.st_size
     return gone
-
-
-def forget_blobs(layout: Layout, *, dry_run: bool) -> int:
-    """Remove the hints of ``known/`` that lead to no blob; returns how many."""
-    count = 0
-    root = layout.hub / "known"
-    for entry in walk(os.fspath(root)):
-        if entry.name.startswith(".") or not entry.is_file(follow_symlinks=False):
-            continue
-        with explain_os_errors("remove a hint", root), contextlib.suppress(FileNotFoundError):
-            with open(entry.path, "rb") as stream:  # noqa: PTH123
-                sha256 = stream.read(200).split(b" ")[0].decode("ascii", "replace").strip()
-            if SHA256.fullmatch(sha256) and layout.blob(sha256).exists():
-                continue
-            if not dry_run:
-                delete_file(entry.path)
-            count += 1
-    return count

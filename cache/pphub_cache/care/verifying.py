@@ -12,17 +12,17 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, Literal
 
 from pphub_cache.atomic import explain_os_errors, move
+from pphub_cache.care.inventory import CONVERSION_FILE, conversions, read_held, snapshots
+from pphub_cache.care.sweeping import SHA256, delete_file
 from pphub_cache.digest import sha256_of
-from pphub_cache.inventory import CONVERSION_FILE, conversions, read_held, snapshots
 from pphub_cache.layout import SNAPSHOT_FILE
 from pphub_cache.lock import entry_lock
 from pphub_cache.store import Store
-from pphub_cache.sweeping import SHA256, delete_file, forget_blobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
-    from pphub_cache.inventory import Conversion, Held
+    from pphub_cache.care.inventory import Conversion, Held
     from pphub_cache.layout import Layout
 
 __all__ = ["Claim", "Finding", "Work", "check", "plan_check", "set_aside"]
@@ -240,8 +240,6 @@ def set_aside(layout: Layout, findings: Iterable[Finding], on_wait: Callable[[st
     for sha256 in blobs:
         with entry_lock(layout.lock("blob", f"sha256-{sha256}"), on_wait=on_wait):
             _quarantine(layout, layout.blob(sha256))
-    with explain_os_errors("remove a hint", layout.hub / "known"):
-        forget_blobs(layout, dry_run=False)
     return lost
 
 

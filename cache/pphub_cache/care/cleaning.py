@@ -14,15 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pphub_cache.atomic import explain_os_errors
-from pphub_cache.inventory import CONVERSION_FILE, names_in, read_view, refs, snapshots, views
-from pphub_cache.layout import SNAPSHOT_FILE
-from pphub_cache.removing import delete_conversion, delete_view
-from pphub_cache.sweeping import (
+from pphub_cache.care.inventory import CONVERSION_FILE, names_in, read_view, refs, snapshots, views
+from pphub_cache.care.removing import delete_conversion, delete_view
+from pphub_cache.care.sweeping import (
     all_blobs,
     claim,
     delete_file,
     delete_tree,
-    forget_blobs,
     is_somebody_at_work,
     look_around,
     newest_change,
@@ -32,11 +30,12 @@ from pphub_cache.sweeping import (
     time_of_disk,
     walk,
 )
+from pphub_cache.layout import SNAPSHOT_FILE
 
 if TYPE_CHECKING:
-    from pphub_cache.inventory import View
+    from pphub_cache.care.inventory import View
+    from pphub_cache.care.sweeping import Scene
     from pphub_cache.layout import Layout
-    from pphub_cache.sweeping import Scene
 
 __all__ = ["Cleaned", "clean"]
 
@@ -44,7 +43,7 @@ __all__ = ["Cleaned", "clean"]
 _LEFTOVER: Final = re.compile(r"\..*-[0-9a-f]{8}\.([0-9]+)-[0-9a-f]{8}\.tmp", re.DOTALL)
 _OWNED: Final = re.compile(r"[^.]*\.([^.]*)-([0-9]+)-[0-9a-f]{8}")
 _MINUTE: Final = 60_000_000_000  # nanoseconds
-_PARTS: Final = ("snapshots", "refs", "converted", "blobs", "known", "quarantine")
+_PARTS: Final = ("snapshots", "refs", "converted", "blobs", "quarantine")
 
 
 @dataclass(slots=True)
@@ -91,7 +90,6 @@ class _Cleaning:
         unused = [sha256 for sha256 in all_blobs(self._layout) if sha256 not in shown]
         gone = remove_blobs(self._layout, unused, scene, dry_run=self._dry_run)
         self._count("blobs", len(gone), sum(gone.values()))
-        self._count("hints", forget_blobs(self._layout, dry_run=self._dry_run), 0)
         self._partials(scene)
         self._empty_folders()
         return self._done
@@ -188,7 +186,7 @@ class _Cleaning:
     def _empty_folders(self) -> None:
         """Where nobody is at work, and none was made a moment ago: who makes a folder will put something into it."""
         began = time_of_disk(self._layout)
-        roots = [self._layout.hub / part for part in ("snapshots", "refs", "known", "converted")]
+        roots = [self._layout.hub / part for part in ("snapshots", "refs", "converted")]
         folders = [entry.path for root in roots for entry in walk(os.fspath(root)) if _is_folder(entry)]
         old = [folder for folder in folders if began - _changed(folder) > _MINUTE]
         if not any(map(_is_empty, old)) or is_somebody_at_work(self._layout):

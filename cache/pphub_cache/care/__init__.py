@@ -1,0 +1,1 @@
+"""Listing, removing, verifying and cleaning what is in a cache, while others use it."""
