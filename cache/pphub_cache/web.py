@@ -15,6 +15,7 @@ import ssl
 import time
 import weakref
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote, urljoin, urlsplit
@@ -265,11 +266,11 @@ def _new_manager(scheme: str, proxy: str, connections: int) -> urllib3.PoolManag
     if "://" not in proxy:
         proxy = f"http://{proxy}"
     if proxy.startswith("socks"):
-        try:
-            from urllib3.contrib.socks import SOCKSProxyManager
-        except ImportError as error:
+        if find_spec("socks") is None:
             msg = f"the proxy {without_password(proxy)} speaks SOCKS, and the package for that is not installed"
-            raise SourceUnavailable(msg, hint="pip install PySocks, or unset the proxy") from error
+            raise SourceUnavailable(msg, hint="pip install PySocks, or unset the proxy")
+        from urllib3.contrib.socks import SOCKSProxyManager
+
         return SOCKSProxyManager(proxy, **options)
     parts = urlsplit(proxy)
     secret = None
