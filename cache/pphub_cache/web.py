@@ -205,8 +205,9 @@ class Web:
         first = _origin(url)
         at = self._moved.get(url, url) if ranged else url
         for _ in range(_MAX_REDIRECTS):
+            manager = self._manager(at)
             try:
-                response = self._manager(at).request(
+                response = manager.request(
                     "GET",
                     at,
                     headers={**_ALWAYS, **(headers if _origin(at) == first else ranged)},
