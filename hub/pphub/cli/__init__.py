@@ -85,10 +85,12 @@ def _add_download(commands: argparse._SubParsersAction[argparse.ArgumentParser])
 
 
 def _add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    summary = "convert a torch checkpoint for Paddle; the last line is the folder"
+    summary = "convert a torch checkpoint for Paddle, or back; the last line is the folder"
     parser = _add_named(commands, "convert", summary, metavar="NAME_OR_PATH")
     parser.add_argument("--out", metavar="D", help="folder to write (default: in the cache)")
-    parser.add_argument("--to", choices=["paddle"], default="paddle", help="target framework (default: %(default)s)")
+    parser.add_argument(
+        "--to", choices=["paddle", "torch"], default="paddle", help="target framework (default: %(default)s)"
+    )
     parser.add_argument("--dtype", metavar="T", help="cast to float32, float16, bfloat16 or float64")
 
 
@@ -129,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return commands.run(arguments)
     except KeyboardInterrupt:
-        print("\nhub: interrupted; what was complete is kept", file=sys.stderr)
+        print("\nhub: interrupted; what has arrived is kept, and the same command goes on from there", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader went away (`hub plan x | head`); keep Python from complaining when it flushes.
