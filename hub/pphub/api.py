@@ -23,6 +23,7 @@ from pphub_cache.lock import entry_lock
 if TYPE_CHECKING:
     import os
 
+    from pphub.conversion.family import Side
     from pphub_cache.progress import Progress
     from pphub_cache.store import Snapshot
 
@@ -40,13 +41,13 @@ def convert(
     offline: bool | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Convert a torch checkpoint to a folder that PaddleNLP loads; a name is downloaded first.
+    """Convert a torch checkpoint to a folder that PaddleNLP loads, or back; a name is downloaded first.
 
     Args:
         path_or_name: as for :func:`download`.
         out: the folder to write; None for a place in the cache. Converting again is a no-op when the inputs,
             the rules and the options are the same.
-        to: ``paddle``.
+        to: ``paddle``, or ``torch``: a Paddle model becomes a folder that transformers loads.
         dtype: cast floating tensors to ``float32``, ``float16``, ``bfloat16`` or ``float64``.
         revision: as for :func:`download`.
         source: as for :func:`download`.
@@ -54,25 +55,29 @@ def convert(
         progress: as for :func:`download`.
 
     Returns:
-        The folder with ``model_state.pdparams``, ``config.json``, vocab files and ``conversion.json``.
+        The folder with ``model_state.pdparams`` (``model.safetensors`` for torch), ``config.json``, vocab files and
+        ``conversion.json``.
 
     Raises:
         ConversionFailed: no rules for the architecture or for a tensor; what is unknown is listed.
         UnsafeCheckpoint, Corrupt: the checkpoint is refused; nothing of it was run.
         PphubError: see :mod:`pphub.errors`.
     """
-    if to != "paddle":
+    if to not in ("paddle", "torch"):
         msg = f"cannot convert to {to!r}"
-        raise UsageError(msg, hint="only 'paddle' is supported")
+        raise UsageError(msg, hint="only 'paddle' and 'torch' are supported")
     check_dtype(dtype)
     progress = progress or choose_progress()
     snapshot = fetch(path_or_name, revision, source, offline, progress=progress)
     weights = weight_files(snapshot.files)
-    if is_paddle(weights):
+    if is_paddle(weights) and to == "paddle":
         open_checkpoint(snapshot.folder, weights)  # refuses a pickle that is more than arrays
         msg = f"{snapshot.folder} holds a Paddle checkpoint already"
         raise ConversionFailed(msg, hint="load it as it is, or with `hub prepare`")
-    return convert_snapshot(snapshot, _out_folder(out), dtype, progress)
+    if weights and not is_paddle(weights) and to == "torch":
+        msg = f"{snapshot.folder} holds a torch checkpoint already"
+        raise ConversionFailed(msg, hint="load it with transformers as it is")
+    return convert_snapshot(snapshot, _out_folder(out), dtype, progress, to="torch" if to == "torch" else "paddle")
 
 
 def _out_folder(out: str | os.PathLike[str] | None) -> Path | None:
@@ -147,10 +152,12 @@ def _paddle_folder(snapshot: Snapshot, weights: tuple[str, ...]) -> Path:
     return folder
 
 
-def convert_snapshot(snapshot: Snapshot, out: Path | None, dtype: str | None, progress: Progress) -> Path:
+def convert_snapshot(
+    snapshot: Snapshot, out: Path | None, dtype: str | None, progress: Progress, *, to: Side = "paddle"
+) -> Path:
     """Convert what the download stage returned; two processes convert the same model once."""
     store = open_store()
-    job = make_job(snapshot, dtype)
+    job = make_job(snapshot, dtype, to)
     key = conversion_key(job)
     target = out or store.layout.converted(key)
     with stage("convert") as current:

@@ -1,18 +1,19 @@
-"""Translates ``config.json`` from torch's conventions to PaddleNLP's."""
+"""Translates ``config.json`` from torch's conventions to PaddleNLP's; ``torch_config`` translates back."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from pphub.conversion.sizes import evaluate, lookup, put, remove
 from pphub.errors import ConversionFailed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pphub.conversion.rules import Family
+    from pphub.conversion.family import Family
 
-__all__ = ["TranslatedConfig", "translate_config"]
+__all__ = ["DTYPE_KEYS", "TranslatedConfig", "translate_config"]
 
 # Notes of the tool that wrote the file; they mean nothing to a model.
 _NOTES: Final = {
@@ -21,22 +22,34 @@ _NOTES: Final = {
     "gradient_checkpointing": "how it was trained",
     "torchscript": "an export setting of torch",
 }
-# torch key → Paddle key
-_RENAMED: Final = {"torch_dtype": "dtype"}
+DTYPE_KEYS: Final = ("torch_dtype", "dtype")
+"""What torch calls the dtype of the weights; the first is understood by all its versions, Paddle has the second."""
+_MISSING: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
 class TranslatedConfig:
-    """A config for Paddle, and what was changed on the way, for the record."""
+    """A config, and what was changed on the way, for the record.
+
+    Attributes:
+        values: the config for the other side.
+        renamed: old key → new key.
+        left_out: key → why it is not there any more.
+        replaced: key → the value that means something else on the other side.
+        added: key → a value that the source leaves to its defaults.
+    """
 
     values: Mapping[str, object]
     renamed: Mapping[str, str]
     left_out: Mapping[str, str]
     replaced: Mapping[str, object]
+    added: Mapping[str, object]
 
 
 def translate_config(family: Family, architecture: str, config: Mapping[str, object]) -> TranslatedConfig:
     """Translate a config; keys without special meaning stay as they are, falsy values included.
+
+    A config that is Paddle's already stays as it is.
 
     Args:
         family: the rules that apply.
@@ -46,22 +59,72 @@ def translate_config(family: Family, architecture: str, config: Mapping[str, obj
     Raises:
         ConversionFailed: a value that Paddle's classes cannot express.
     """
-    for key, allowed in family.only.items():
-        if key in config and not any(config[key] == value for value in allowed):
-            choices = " or ".join(repr(value) for value in allowed)
-            msg = f"{key} is {config[key]!r}; PaddleNLP's {family.name} can only express {choices}"
-            raise ConversionFailed(msg, hint="converting it all the same would give a model that is silently wrong")
+    _check(family, config)
+    rules = family.config
+    left_out = {key: reason for key, reason in _NOTES.items() if key in config}
     values: dict[str, object] = {"architectures": [family.architectures[architecture]]}
-    renamed, left_out = {}, {}
-    for key, value in config.items():
-        if key in _NOTES:
-            left_out[key] = _NOTES[key]
-        elif key in _RENAMED:
-            values[_RENAMED[key]] = value
-            renamed[key] = _RENAMED[key]
-        elif key != "architectures":
-            values[key] = value
-    values.setdefault("model_type", family.model_type)
-    replaced = {key: config[key] for key, value in family.replace.items() if key in config and config[key] != value}
-    values |= {key: family.replace[key] for key in replaced}
-    return TranslatedConfig(values, renamed, left_out, replaced)
+    values |= {key: value for key, value in config.items() if key not in left_out and key != "architectures"}
+    values.setdefault("model_type", family.model_types[0])
+    added: dict[str, object] = {}
+    replaced: dict[str, object] = {}
+    _complete(family, config, values, added, replaced)
+    _replace(family, values, replaced)
+    renamed = {}
+    for key, target in {**rules.rename, DTYPE_KEYS[0]: DTYPE_KEYS[1]}.items():
+        if (value := lookup(values, key, _MISSING)) is not _MISSING:
+            remove(values, key)
+            put(values, target, value)
+            renamed[key] = target
+    for key, value in rules.set.items():
+        if (found := lookup(values, key, _MISSING)) is _MISSING:
+            added[key] = value
+        elif found != value:
+            replaced[key] = found
+        put(values, key, value)
+    return TranslatedConfig(values, renamed, left_out, replaced, added)
+
+
+def _complete(
+    family: Family,
+    config: Mapping[str, object],
+    values: dict[str, object],
+    added: dict[str, object],
+    replaced: dict[str, object],
+) -> None:
+    """Write down what torch takes for keys that are left out, and Paddle does not."""
+    rules = family.config
+    for key, value in rules.default.items():
+        if (
+            lookup(values, rules.rename.get(key, key), _MISSING) is _MISSING
+            and lookup(values, key, _MISSING) is _MISSING
+        ):
+            put(values, key, value)
+            added[key] = value
+    for key, expression in rules.derive.items():
+        if lookup(values, key) is None and lookup(values, rules.rename.get(key, key)) is None:
+            if lookup(values, key, _MISSING) is None:
+                replaced[key] = None
+            added[key] = evaluate(expression, config)
+            put(values, key, added[key])
+
+
+def _replace(family: Family, values: dict[str, object], replaced: dict[str, object]) -> None:
+    """Say in Paddle's words what has other words there."""
+    for key, translations in family.config.values.items():
+        value = lookup(values, key)
+        if isinstance(value, str) and value in translations:
+            replaced[key] = value
+            put(values, key, translations[value])
+    for key, value in family.config.replace.items():
+        if (found := lookup(values, key, _MISSING)) is not _MISSING and found != value:
+            replaced[key] = found
+            put(values, key, value)
+
+
+def _check(family: Family, config: Mapping[str, object]) -> None:
+    for key, allowed in family.config.only.items():
+        found = lookup(config, key)
+        if found is not None and not any(found == value for value in allowed):
+            choices = " or ".join(repr(value) for value in allowed) or "null"
+            msg = f"{key} is {found!r}; PaddleNLP's {family.name} can only express {choices}"
+            raise ConversionFailed(msg, hint="converting it all the same would give a model that is silently wrong")

@@ -1,132 +1,206 @@
-"""Decides what becomes of every tensor of a checkpoint, before anything is written."""
+"""Decides what becomes of every tensor of a checkpoint, in either direction, before anything is written."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from pphub.conversion.constants import can_make, recognise
+from pphub.conversion.family import Found, Side, Table
+from pphub.conversion.moves import Drop, Made, Move, Plan, Request, same_bits
+from pphub.conversion.operation import Operation
+from pphub.conversion.sizes import count_layers, resolve
+from pphub.conversion.ties import drop_tied, make_tied, tied_names
 from pphub.errors import ConversionFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pphub.checkpoint.tensor import Tensor
-    from pphub.conversion.rules import Family, Match, Operation
+    from pphub.conversion.family import Rule
 
-__all__ = ["Drop", "Move", "Plan", "check_coverage", "make_plan"]
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """One payload of the output.
-
-    Attributes:
-        tensor: the source.
-        sources: the names in the torch checkpoint that are this one tensor.
-        names: the names in the Paddle checkpoint that share the payload.
-        operation: what is done to the values.
-        rule: the pattern that matched.
-        cores: the names, without the prefix of the base model, of those that belong to it.
-    """
-
-    tensor: Tensor
-    sources: tuple[str, ...]
-    names: tuple[str, ...]
-    operation: Operation
-    rule: str
-    cores: tuple[str, ...]
+__all__ = ["check_coverage", "make_plan"]
 
 
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """A source tensor that is left out, and why."""
+@dataclass(slots=True)
+class _Group:
+    """The parts of one rule that have been met."""
 
-    tensor: Tensor
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What becomes of every tensor, in the source's order."""
-
-    moves: tuple[Move, ...]
-    drops: tuple[Drop, ...]
+    found: Found
+    parts: dict[int, Tensor] = field(default_factory=dict)
 
 
-def make_plan(family: Family, tensors: Mapping[str, Tensor]) -> Plan:
+def make_plan(request: Request, tensors: Mapping[str, Tensor]) -> Plan:
     """Apply the rules to every tensor.
 
     Raises:
-        ConversionFailed: the rules do not know a tensor, two different tensors become one, or a tensor that is
-            to be transposed is no matrix. All unknown names are listed.
+        ConversionFailed: the rules do not know a tensor, two different tensors become one, parts are missing, or a
+            shape does not fit what is to be done with it. All unknown names are listed.
     """
+    table = Table(request.family, request.architecture, request.source)
+    names = {name: table.find(name) for name in tensors}
+    request = replace(request, has_heads=any(found and _is_head(request, found.rule) for found in names.values()))
+    tied = tied_names(request) if request.to == "torch" else {}
     unknown: list[str] = []
-    moves: list[Move] = []
     drops: list[Drop] = []
-    taken: dict[str, int] = {}  # Paddle name, with or without prefix the same → index of the move it belongs to
-    payloads: dict[tuple[object, ...], int] = {}  # tied tensors are written once
+    others: dict[str, Tensor] = {}
+    groups: dict[tuple[int, tuple[str, ...]], _Group] = {}
     for name, tensor in tensors.items():
-        match = family.match(name)
-        if match is None:
-            unknown.append(name)
-            continue
-        if match.reason is not None:
-            drops.append(Drop(tensor, match.reason))
-            continue
-        if match.operation == "transpose" and len(tensor.shape) != 2:
-            msg = f"{name} has the shape {tensor.shape}, but the rule {match.rule!r} transposes a matrix"
-            raise ConversionFailed(msg, hint="is config.json that of another model?")
-        previous = taken.get(match.core or match.names[0])
-        if previous is not None:
-            drops.append(_same_again(moves[previous], tensor))
-            continue
-        identity = (*tensor.identity, match.operation)
-        index = payloads.setdefault(identity, len(moves))
-        if index == len(moves):
-            moves.append(Move(tensor, (name,), match.names, match.operation, match.rule, _core(match)))
+        found = names[name]
+        if found is None:
+            if name in tied:
+                others[name] = tensor
+            else:
+                unknown.append(name)
+        elif found.rule.reason is not None:
+            constant = found.rule.constant
+            drops.append(Drop(tensor, found.rule.reason, recognise(tensor, constant.value) if constant else None))
         else:
-            tied = moves[index]
-            moves[index] = replace(
-                tied,
-                sources=(*tied.sources, name),
-                names=(*tied.names, *match.names),
-                cores=tied.cores + _core(match),
-            )
-        taken[match.core or match.names[0]] = index
+            group = groups.setdefault((id(found.rule), tuple(sorted(found.index.values()))), _Group(found))
+            first = group.parts.setdefault(found.part, tensor)
+            if first is not tensor:
+                drops.append(_same_again(first, tensor, request.written(found)[0]))
     if unknown:
         listed = "\n".join(f"  {name} {list(tensors[name].shape)}" for name in unknown[:50])
         more = f"\n  … and {len(unknown) - 50} more" if len(unknown) > 50 else ""
-        msg = f"the rules for {family.name} do not know {len(unknown)} of {len(tensors)} tensors:\n{listed}{more}"
+        msg = f"the rules for {request.family.name} do not know {len(unknown)} of {len(tensors)} tensors:\n"
+        msg += f"{listed}{more}"
         raise ConversionFailed(msg, hint="nothing was written; is config.json that of another model?")
-    return Plan(tuple(moves), tuple(drops))
+    moves = [_move(request, group) for group in groups.values()]
+    if request.to == "paddle":
+        moves = _share(make_tied(request, moves))
+    else:
+        moves, equal = drop_tied(request, moves, others)
+        drops += equal
+    return Plan(tuple(moves), tuple(drops), tuple(_made(request, moves)))
 
 
-def _core(match: Match) -> tuple[str, ...]:
-    return () if match.core is None else (match.core,)
+def _is_head(request: Request, rule: Rule) -> bool:
+    """Whether a tensor shows that a model is more than its base, also where its config names the base."""
+    return not rule.in_base and rule.reason is None and request.architecture not in rule.classes
 
 
-def check_coverage(family: Family, architecture: str, config: Mapping[str, object], plan: Plan) -> None:
+def _move(request: Request, group: _Group) -> Move:
+    found, rule = group.found, group.found.rule
+    names = rule.parts(request.source)
+    there = next(iter(group.parts.values())).name
+    if missing := [names[part][0] for part in range(len(names)) if part not in group.parts]:
+        msg = f"of the parts that {there} belongs to, these are not in the checkpoint:\n{_lines(missing)}"
+        raise ConversionFailed(msg, hint="a shard alone, or a part of a model? Convert the whole folder")
+    tensors = tuple(group.parts[part] for part in range(len(names)))
+    try:
+        if len({tensor.dtype for tensor in tensors}) > 1:
+            msg = "merges it with others of another dtype"
+            raise ValueError(msg)
+        operation = _operation(request, found)
+        shapes = tuple(operation.results([tensor.shape for tensor in tensors]))
+    except ValueError as error:
+        if isinstance(error, ConversionFailed):
+            raise
+        msg = f"{there} has the shape {tensors[0].shape}, but the rule {rule.label!r} {error}"
+        raise ConversionFailed(msg, hint="is config.json that of another model?") from error
+    sources = tuple(tensor.name for tensor in tensors)
+    return Move(tensors, sources, request.outputs(found), shapes, operation, rule.label, request.cores(found))
+
+
+def _operation(request: Request, found: Found) -> Operation:
+    rule = found.rule
+    cut: Side = "torch" if len(rule.torch) > 1 else "paddle"
+    shapes = None
+    if rule.shape is not None:
+        shapes = (resolve(rule.shape, request.config), resolve(rule.paddle_shape, request.config))
+    parts = max(len(rule.torch), len(rule.paddle))
+    return Operation(request.to, parts, cut, rule.axis, rule.transpose, shapes)
+
+
+def _share(moves: Sequence[Move]) -> list[Move]:
+    """Tensors that are the same bytes of the same file are written once."""
+    payloads: dict[tuple[object, ...], int] = {}
+    shared: list[Move] = []
+    for move in moves:
+        whole = len(move.tensors) == len(move.outputs) == 1
+        key = (*move.tensors[0].identity, move.operation) if whole else (id(move),)
+        index = payloads.setdefault(key, len(shared))
+        if index == len(shared):
+            shared.append(move)
+            continue
+        first = shared[index]
+        shared[index] = replace(
+            first,
+            sources=tuple(dict.fromkeys(first.sources + move.sources)),
+            outputs=(first.outputs[0] + move.outputs[0],),
+            cores=first.cores + move.cores,
+        )
+    return shared
+
+
+def _made(request: Request, moves: Sequence[Move]) -> list[Made]:
+    """The constants that the target has: as an earlier conversion left them out, and as the rules ask for them."""
+    made = []
+    table = Table(request.family, request.architecture, request.to)
+    taken = {name for move in moves for names in move.outputs for name in names}
+    again = set()
+    for entry in request.dropped:
+        found = table.find(str(entry.get("name")))
+        match entry:
+            case {
+                "name": str(name),
+                "value": str() | int() | float() as value,
+                "dtype": str(dtype),
+                "shape": list(sizes),
+            } if (
+                found
+                and found.rule.constant
+                and all(type(size) is int for size in sizes)
+                and can_make(value, tuple(sizes), dtype)
+            ):
+                made.append(Made((name,), value, dtype, tuple(sizes), found.rule.label))
+                again |= {name, *request.written(found)}
+    modules = {name.rpartition(".")[0] for name in taken}
+    constants = [rule for rule in request.family.rules_for(request.architecture) if rule.constant]
+    if not any(rule.parts(request.to) for rule in constants):
+        return made
+    counts = count_layers(request.family, request.architecture, request.config)
+    for rule, index in request.family.instances(request.architecture, counts):
+        if rule.constant is None or rule.constant.shape is None or not rule.parts(request.to):
+            continue
+        names = request.written(Found(rule, 0, index))
+        module = names[0].rpartition(".")[0]
+        there = not module or any(name == module or name.startswith(f"{module}.") for name in modules)
+        if there and not again.intersection(names):
+            shape = resolve(rule.constant.shape, request.config)
+            if not can_make(rule.constant.value, shape, rule.constant.dtype):
+                msg = f"config.json makes {names[0]} of the shape {list(shape)}"
+                raise ConversionFailed(msg, hint="get config.json again from its source")
+            made.append(Made(names, rule.constant.value, rule.constant.dtype, shape, rule.label))
+    return made
+
+
+def check_coverage(request: Request, plan: Plan) -> None:
     """Check that the checkpoint is the whole base model that its config describes, and no more of it.
 
     Raises:
         ConversionFailed: parameters are missing, which would stay random, or are there beyond the layers that
             the config counts; they are listed.
     """
-    layers = config.get(family.layers_key)
-    if type(layers) is not int or not 0 <= layers <= 10_000:
-        msg = f"config.json does not say how many layers there are: {family.layers_key} is {layers!r:.80}"
-        raise ConversionFailed(msg, hint="get config.json again from its source")
-    expected = set(family.base_names(layers))
+    family, architecture = request.family, request.architecture
+    counts = count_layers(family, architecture, request.config)
+    required: set[str] = set()
+    known = {tie.paddle[0] for tie in family.ties_for(architecture)}
+    for rule, index in family.instances(architecture, counts):
+        names = request.cores(Found(rule, 0, index))
+        known.update(names)
+        if rule.required:
+            required.update(names)
     found = {core for move in plan.moves for core in move.cores}
     absent = tuple(f"{module}." for module in family.absent.get(architecture, ()))
-    missing = sorted(name for name in expected - found if not name.startswith(absent))
+    missing = sorted(name for name in required - found if not name.startswith(absent))
     if missing:
         msg = f"the checkpoint is not whole: {architecture} has {len(missing)} more parameters:\n{_lines(missing)}"
         raise ConversionFailed(msg, hint="a shard alone, or a part of a model? Convert the whole folder")
-    if surplus := sorted(found - expected):
-        msg = f"{family.layers_key} is {layers}, but the checkpoint goes on:\n{_lines(surplus)}"
+    if surplus := sorted(found - known):
+        counted = " and ".join(f"{family.indices[name][0]} is {count}" for name, count in counts.items())
+        msg = f"{counted or 'config.json names no layers'}, but the checkpoint goes on:\n{_lines(surplus)}"
         raise ConversionFailed(msg, hint="is config.json that of another model?")
 
 
@@ -135,14 +209,9 @@ def _lines(names: list[str]) -> str:
     return "\n".join(f"  {name}" for name in names[:30]) + more
 
 
-def _same_again(first: Move, second: Tensor) -> Drop:
+def _same_again(first: Tensor, second: Tensor, target: str) -> Drop:
     """Two source names for one target are fine only when their values are equal (a parameter saved twice)."""
-    if first.tensor.dtype != second.dtype or not np.array_equal(_bits(first.tensor), _bits(second)):
-        msg = f"{first.sources[0]} and {second.name} both become {first.names[0]}, but their values differ"
+    if not same_bits(first, second):
+        msg = f"{first.name} and {second.name} both become {target}, but their values differ"
         raise ConversionFailed(msg, hint="the checkpoint contradicts itself; get it again from its source")
-    return Drop(second, f"equal to {first.sources[0]}, which is the same parameter")
-
-
-def _bits(tensor: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """The raw bytes of the values, so that equal NaNs are equal."""
-    return tensor.read().reshape(-1).view(np.uint8)
+    return Drop(second, f"equal to {first.name}, which is the same parameter")

@@ -1,0 +1,86 @@
+"""The folder a conversion is written to: whose it is, and how it comes into place."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final
+
+from pphub.errors import UsageError
+from pphub_cache.atomic import fsync_folder, write_json
+from pphub_cache.digest import sha256_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["RECORD_FILE", "check_target", "is_complete", "move_into_place"]
+
+RECORD_FILE: Final = "conversion.json"
+
+
+def is_complete(folder: Path, key: str) -> bool:
+    """Whether a folder holds this very conversion, whole. A config that was edited since is the user's choice."""
+    try:
+        record = json.loads((folder / RECORD_FILE).read_bytes())
+        weights = record["output"]
+        whole = (folder / weights["file"]).stat().st_size == weights["size"]
+        return bool(record["key"] == key and whole and all((folder / name).is_file() for name in record["files"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def check_target(source: Path, target: Path, *, keep_edits: bool) -> None:
+    """Check that a folder may be written to.
+
+    Args:
+        source: the folder of the checkpoint.
+        target: must not exist, be empty, or hold an earlier conversion.
+        keep_edits: the target is the user's, so what was changed there since is not replaced.
+
+    Raises:
+        UsageError: the target is the source, or holds something else, or something that was changed.
+    """
+    if target.resolve() == source.resolve():
+        msg = f"{target} is the folder of the checkpoint itself, which is never written to"
+        raise UsageError(msg, hint="choose another --out folder")
+    if target.exists() and not target.is_dir():
+        msg = f"{target} is a file"
+        raise UsageError(msg, hint="choose a folder for --out")
+    if target.is_dir() and any(target.iterdir()) and not _is_ours(target):
+        msg = f"{target} holds files that are no conversion of pphub's"
+        raise UsageError(msg, hint="choose an empty or new folder for --out")
+    if keep_edits and (edited := _edited(target)):
+        msg = f"{target} holds an earlier conversion, and {', '.join(edited)} was changed since"
+        raise UsageError(msg, hint="choose another --out folder, or move what you changed away")
+
+
+def _is_ours(target: Path) -> bool:
+    try:
+        record = json.loads((target / RECORD_FILE).read_bytes())
+        return bool(record["format"] == 1 and "key" in record and isinstance(record["files"], dict))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _edited(target: Path) -> list[str]:
+    """The files of an earlier conversion that are no longer as they were written."""
+    try:
+        files = json.loads((target / RECORD_FILE).read_bytes())["files"]
+        return [
+            name for name, sha256 in files.items() if (target / name).is_file() and sha256_of(target / name) != sha256
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
+def move_into_place(temporary: Path, target: Path) -> None:
+    """By one rename where that is possible; into a folder that exists, file by file, touching no other file."""
+    if not target.exists():
+        temporary.rename(target)
+        fsync_folder(target.parent)
+        return
+    # Ours, but not whole: what a kill leaves from here on is made again, and is not taken for somebody else's.
+    write_json(target / RECORD_FILE, {"format": 1, "key": None, "files": {}})
+    for path in sorted(temporary.iterdir(), key=lambda path: path.name == RECORD_FILE):  # the record last
+        path.replace(target / path.name)
+    temporary.rmdir()
+    fsync_folder(target)

@@ -1,0 +1,156 @@
+"""Writes what a plan says, tensor by tensor: read, turned, cast, written."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from pphub.checkpoint.pdparams import PdparamsWriter
+from pphub.checkpoint.safetensors_writer import SafetensorsWriter
+from pphub.checkpoint.tensor import DTYPES
+from pphub.conversion.dtypes import FLOATS, cast
+from pphub.conversion.moves import Made, Move
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from pphub.checkpoint.pdparams import Written
+    from pphub.checkpoint.tensor import Array
+    from pphub.conversion.family import Side
+    from pphub.conversion.moves import Plan
+    from pphub_cache.progress import Progress
+
+__all__ = ["TORCH_FILE", "WEIGHTS_FILE", "write_weights"]
+
+WEIGHTS_FILE: Final = "model_state.pdparams"
+TORCH_FILE: Final = "model.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class _Payload:
+    """One tensor of the output, in memory: the only one at the time, but for the other parts of a split or merge."""
+
+    names: tuple[str, ...]
+    sources: tuple[str, ...]
+    rule: str
+    operation: str
+    dtype: str
+    array: Array
+
+
+def write_weights(
+    plan: Plan, path: Path, to: Side, dtype: str | None, progress: Progress
+) -> tuple[list[dict[str, object]], dict[str, object]]:
+    """Write a weights file.
+
+    Args:
+        plan: what becomes of each tensor.
+        path: the file, which is written from its start.
+        to: which side's format it is.
+        dtype: cast floating tensors to this; None keeps each as it is.
+        progress: told how many bytes have been read.
+
+    Returns:
+        For the record: an entry for each name, and one for the file.
+    """
+    steps = _in_order(plan, to, dtype)
+    task = progress.start(path.name, sum(move.nbytes for move in plan.moves))
+    entries: list[dict[str, object]] = []
+    try:
+        with path.open("wb", buffering=1 << 16) as stream:
+            writer = _PaddleFile(stream) if to == "paddle" else _TorchFile(stream, steps, dtype)
+            for step in steps:
+                for payload in _payloads(step, to, dtype):
+                    entries += _entries(payload, writer.add(payload))
+                if isinstance(step, Move):
+                    task.advance(step.nbytes)
+            size, sha256 = writer.finish()
+            stream.flush()
+            os.fsync(stream.fileno())
+    except BaseException:
+        task.stop()
+        raise
+    task.finish()
+    return entries, {"file": path.name, "size": size, "sha256": sha256}
+
+
+def _in_order(plan: Plan, to: Side, dtype: str | None) -> list[Move | Made]:
+    """Paddle's in the source's order; in a safetensors file larger elements come first, so that each is aligned."""
+    steps: list[Move | Made] = [*plan.moves, *plan.made]
+    if to == "torch":
+        steps.sort(key=lambda step: -DTYPES[_target(step, dtype)].itemsize)
+    return steps
+
+
+def _target(step: Move | Made, dtype: str | None) -> str:
+    found = step.tensors[0].dtype if isinstance(step, Move) else step.dtype
+    return dtype if dtype is not None and found in FLOATS else found
+
+
+def _payloads(step: Move | Made, to: Side, dtype: str | None) -> Iterator[_Payload]:
+    target = _target(step, dtype)
+    if isinstance(step, Made):
+        array = cast(step.read(), step.dtype, target)
+        yield _Payload(step.names, (), step.rule, f"made: {step.value}", target, array)
+        return
+    for part, array in enumerate(step.read()):
+        values = cast(array, step.tensors[0].dtype, target)
+        for names in _sharing(step.outputs[part], to):
+            yield _Payload(names, step.sources, step.rule, step.operation.describe(part), target, values)
+
+
+def _sharing(names: tuple[str, ...], to: Side) -> list[tuple[str, ...]]:
+    """The names that have one payload: in a safetensors file each has its own."""
+    return [names] if to == "paddle" else [(name,) for name in names]
+
+
+def _entries(payload: _Payload, place: Written) -> list[dict[str, object]]:
+    return [
+        {
+            "name": name,
+            "sources": list(payload.sources),
+            "rule": payload.rule,
+            "operation": payload.operation,
+            "dtype": payload.dtype,
+            "shape": list(payload.array.shape),
+            "offset": place.offset,
+            "length": place.length,
+            "sha256": place.sha256,
+        }
+        for name in payload.names
+    ]
+
+
+class _PaddleFile:
+    """``model_state.pdparams``."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._writer = PdparamsWriter(stream)
+
+    def add(self, payload: _Payload) -> Written:
+        return self._writer.add(payload.names, payload.dtype, payload.array)
+
+    def finish(self) -> tuple[int, str]:
+        return self._writer.finish()
+
+
+class _TorchFile:
+    """``model.safetensors``."""
+
+    def __init__(self, stream: BinaryIO, steps: list[Move | Made], dtype: str | None) -> None:
+        entries = []
+        for step in steps:
+            parts = (
+                zip(step.outputs, step.shapes, strict=True) if isinstance(step, Move) else [(step.names, step.shape)]
+            )
+            entries += [(name, _target(step, dtype), shape) for names, shape in parts for name in names]
+        self._writer = SafetensorsWriter(stream, entries)
+
+    def add(self, payload: _Payload) -> Written:
+        return self._writer.add(payload.names[0], payload.dtype, payload.array)
+
+    def finish(self) -> tuple[int, str]:
+        return self._writer.finish()

@@ -1,0 +1,305 @@
+"""The rule language: what is refused, and that every shipped rule can be undone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pphub.checkpoint.tensor import Tensor, contiguous_strides
+from pphub.conversion.constants import CONSTANTS, make_constant
+from pphub.conversion.family import Family, Found, Side, Table
+from pphub.conversion.moves import Request
+from pphub.conversion.operation import Operation
+from pphub.conversion.plan import make_plan
+from pphub.conversion.rules import find_family, find_paddle_family, load_families, parse_family
+from pphub.errors import ConversionFailed
+
+HEAD = """
+family = "x"
+version = 1
+model_type = "x"
+tokenizer = "T"
+[prefix]
+torch = "transformer"
+paddle = "x"
+[indices]
+n = "layers"
+[architectures]
+A = "PA"
+AWithHead = "PAWithHead"
+"""
+
+SHIPPED = [(family, name) for family in load_families() for name in family.architectures]
+
+
+def rule(text: str, kind: str = "base") -> str:
+    return f"{HEAD}[[{kind}]]\n{text}\n"
+
+
+# -- what is shipped -----------------------------------------------------------------------------------------
+
+
+def test_every_file_is_shipped_under_the_name_of_its_family() -> None:
+    folder = Path(sys.modules["pphub.conversion"].__path__[0]) / "rules"
+    assert {path.stem for path in folder.glob("*.toml")} >= {family.name for family in load_families()} >= {"bert"}
+    assert (folder / "README.md").is_file()
+
+
+def test_the_readme_has_an_example_of_every_key() -> None:
+    """The keys are those that the errors list."""
+    text = (Path(sys.modules["pphub.conversion"].__path__[0]) / "rules" / "README.md").read_text(encoding="utf-8")
+    bad = rule('torch = "a"\npaddle = "b"\nas = "tensor"')
+    places = (f"oops = 1\n{bad}", f"{bad}oops = 1", rule("drop = 1\noops = 1"), rule("oops = 1", "tie"))
+    for place in (*places, f"{bad}[config.oops]"):
+        with pytest.raises(ValueError, match="unknown key 'oops'") as caught:
+            parse_family(place)
+        for key in str(caught.value).partition("known here: ")[2].split(", "):
+            assert any(form in text for form in (f"\n{key} =", f"[{key}]", f"[{key}.", f"[config.{key}")), key
+
+
+def test_no_two_files_are_about_one_torch_class() -> None:
+    assert len({name for _, name in SHIPPED}) == len(SHIPPED)
+
+
+def names(request: Request) -> dict[str, Found]:
+    """Every name that a whole model of two layers has on the side that is made, and what it is."""
+    counts = dict.fromkeys(request.family.indices, 2)
+    found = {}
+    for each, index in request.family.instances(request.architecture, counts):
+        for part, written in enumerate(request.outputs(Found(each, 0, index))):
+            found.update({name: Found(each, part, index) for name in written})
+    return found
+
+
+@pytest.mark.parametrize(("family", "architecture"), SHIPPED, ids=[name for _, name in SHIPPED])
+def test_names_there_and_back_are_the_same(family: Family, architecture: str) -> None:
+    """For a whole model of the class: each name of either side is one rule's, and leads to the names it came from."""
+    pairs: list[tuple[Side, Side]] = [("torch", "paddle"), ("paddle", "torch")]
+    for side, other in pairs:
+        table, back = Table(family, architecture, side), Request(family, architecture, side, {})
+        there = Request(family, architecture, other, {})
+        whole = names(back)
+        assert whole
+        for name, expected in whole.items():
+            found = table.find(name)
+            assert found is not None, name
+            assert (found.rule, found.part, found.index) == (expected.rule, expected.part, expected.index)
+            for made in (made for part in there.outputs(found) for made in part):
+                again = Table(family, architecture, other).find(made)
+                assert again is not None
+                assert name in {each for part in back.outputs(again) for each in part}
+
+
+# -- what is refused -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (rule('torch = "a"'), "the rule for 'a': it must have either"),
+        (rule('torch = "a"\npaddle = "b"\nas = "linear"\ndrop = "x"'), "unknown key 'as'"),
+        (rule('torch = "a"\npaddle = "b"\ndrop = "x"'), "not in both"),
+        (rule('torch = "a"\ndrop = "x"\nextra = 1'), "unknown key 'extra'"),
+        (rule('torch = "a"\ndrop = "x"\nvalue = "pi"'), "value is one of zeros"),
+        (rule('torch = "a"\ndrop = "x"\nshape = [1]'), "those of a `value`"),
+        (rule('torch = "a"\npaddle = "b"\nas = "cube"'), "`as` is 'cube', not one of linear"),
+        (rule('torch = "a"\npaddle = "b"\nas = "tensor"\nbias = "no"'), "bias is true, false or 'optional'"),
+        (rule('torch = 3\npaddle = "b"\nas = "tensor"'), "3 is no name"),
+        (rule('torch = "a"\npaddle = ["b", "c"]\nas = "tensor"'), "further names are `aliases`"),
+        (rule('torch = "a"\npaddle = "b"\nas = "tensor"\nsplit = true'), "a split has several names"),
+        (rule('torch = "a"\npaddle = "b"\nas = "tensor"\nmerge = true'), "a merge in `torch`"),
+        (rule('torch = ["a", "c"]\npaddle = ["b", "d"]\nas = "tensor"\nmerge = true\nsplit = true'), "not both"),
+        (rule('torch = "a"\npaddle = ["b", "d"]\nas = "tensor"\nsplit = true\naliases = ["e"]'), "have no aliases"),
+        (rule('torch = "a"\npaddle = ["b", "d"]\nas = "matrix"\nsplit = true'), "'matrix' is not split"),
+        (rule('torch = "a"\npaddle = "b"\nas = "linear"\nshape = [1]'), "`shape` is for as = 'tensor'"),
+        (rule('torch = "a"\npaddle = "b"\nas = "tensor"\npaddle_shape = [1]'), "needs torch's"),
+        (rule('torch = "a.{n}"\npaddle = "b"\nas = "tensor"'), "'b' has other placeholders than 'a.{n}'"),
+        (rule('torch = "a.{n}"\npaddle = "b.{m}"\nas = "tensor"'), "other placeholders"),
+        (rule('torch = "a.{m}"\npaddle = "b.{m}"\nas = "tensor"'), r"'m' is not in \[indices\]"),
+        (rule('torch = "a{n}"\npaddle = "b{n}"\nas = "tensor"'), "stands between two dots"),
+        (rule('torch = "a"\npaddle = "b"\nas = "tensor"\nfor = ["B"]'), r"'B' is not in \[architectures\]"),
+        (rule('torch = "a"\npaddle = "b"\nas = "tensor"') + '[absent]\nB = ["x"]', r"'B' is not in"),
+        (
+            rule('torch = "a.{n}.b"\npaddle = "a.{n}.b"\nas = "tensor"')
+            + rule('torch = "a.3.b"\npaddle = "c"\nas = "tensor"').removeprefix(HEAD),
+            "'a.{n}.b' and 'a.3.b' both know 'a.3.b' of torch, in A",
+        ),
+        (
+            rule('torch = "a"\npaddle = "c"\nas = "linear"')
+            + rule('torch = "b"\npaddle = "c"\nas = "embedding"').removeprefix(HEAD),
+            "'a.weight' and 'b.weight' both know 'c.weight' of paddle",
+        ),
+        (
+            rule('torch = "a"\npaddle = "c"\nas = "tensor"')
+            + rule('torch = "transformer.a"\npaddle = "d"\nas = "tensor"', "head").removeprefix(HEAD),
+            "both know 'transformer.a' of torch",
+        ),
+        (rule('torch = "a"\npaddle = "b"\nas = "tensor"') + '[config.rename]\na = "c"\nb = "c"', "two keys become 'c'"),
+        (rule('torch = "a"\npaddle = "b"\nas = "tensor"') + "[config.no]\na = 1", "unknown key 'no'"),
+        (rule('paddle = "b"\ntorch = "z"\nas = "tensor"', "tie"), "the tie for 'b': no rule knows 'z'"),
+        (rule('torch = "a"\npaddle = "b"\nas = "tensor"') + "[config.rename]\na = 1", "a = 1 has no meaning there"),
+        (rule('torch = "a"\npaddle = "b"\nas = "tensor"') + '[config.derive]\na = "b ^ c"', "has no meaning there"),
+        (rule('torch = "a"\npaddle = "b"\nas = "tensor"\nuntied = ["c"]'), "some of the further names"),
+        (HEAD.replace('tokenizer = "T"\n', ""), "'tokenizer' is missing"),
+        ("family = ", "Invalid value"),
+        ("oops = 1\n" + HEAD, "unknown key 'oops'"),
+    ],
+)
+def test_a_senseless_rule_file_is_an_error_that_names_file_and_rule(text: str, why: str) -> None:
+    assert parse_family(HEAD).name == "x"
+    with pytest.raises(ValueError, match=why) as caught:
+        parse_family(text, "rules/x.toml")
+    assert str(caught.value).startswith("rules/x.toml: ")
+
+
+def test_one_paddle_name_of_two_rules_is_told_apart_by_class() -> None:
+    text = rule('torch = "a"\npaddle = "c"\nas = "tensor"\nfor = ["A"]')
+    text += '[[head]]\ntorch = "b"\npaddle = "c"\nas = "tensor"\nfor = ["AWithHead"]\n'
+    family = parse_family(text)
+    for architecture, name in (("A", "a"), ("AWithHead", "b")):
+        found = Table(family, architecture, "paddle").find("c")
+        assert found is not None
+        assert found.rule.label == name
+
+
+# -- what it does to values ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("operation", "shapes", "text"),
+    [
+        (Operation(), [(4, 6)], ["same"]),
+        (Operation(transpose=True), [(4, 6)], ["transpose"]),
+        (Operation(parts=3, transpose=True), [(6, 4)], [f"split {n}/3 of axis 0, transpose" for n in (1, 2, 3)]),
+        (Operation(parts=2, axis=1), [(4, 6)], ["split 1/2 of axis 1", "split 2/2 of axis 1"]),
+        (Operation(parts=2, cut="torch", transpose=True), [(2, 5), (2, 5)], ["merge 2 along axis 0, transpose"]),
+        (Operation(shapes=((4, 3, 2), (4, -1))), [(4, 3, 2)], ["reshape"]),
+        (Operation(shapes=((), (1,))), [()], ["reshape"]),
+    ],
+)
+def test_an_operation_and_its_inverse(operation: Operation, shapes: list[tuple[int, ...]], text: list[str]) -> None:
+    from dataclasses import replace
+
+    random = np.random.default_rng(0)
+    arrays: list[Any] = [random.normal(size=shape) for shape in shapes]
+    made = operation.run(arrays)
+    assert [array.shape for array in made] == operation.results(shapes)
+    assert [operation.describe(part) for part in range(len(made))] == text
+    inverse = replace(operation, to="torch")
+    again = inverse.run(made)
+    assert inverse.results([array.shape for array in made]) == shapes
+    for first, second in zip(arrays, again, strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("operation", "shapes"),
+    [
+        (Operation(transpose=True), [(4,)]),
+        (Operation(parts=3), [(4, 4)]),
+        (Operation(parts=2, axis=1), [(4,)]),
+        (Operation(parts=2, cut="torch"), [(2, 5), (2, 6)]),
+        (Operation(shapes=((4, 3), (4, -1))), [(4, 2)]),
+        (Operation(shapes=((4, 3), (5, -1))), [(4, 3)]),
+    ],
+)
+def test_shapes_that_do_not_fit(operation: Operation, shapes: list[tuple[int, ...]]) -> None:
+    with pytest.raises(ValueError, match=r"transposes|splits|merges|expects|makes"):
+        operation.results(shapes)
+
+
+def fake(name: str, *shape: int) -> Tensor:
+    """A tensor that can be planned with, but not read."""
+    return Tensor(name, "float32", shape, contiguous_strides(shape), Path("none"), 0, 1 << 20)
+
+
+def test_parts_that_are_missing_are_named() -> None:
+    family = parse_family(rule('torch = ["q", "k", "v"]\npaddle = "qkv"\nas = "tensor"\nmerge = true'))
+    tensors = {name: fake(name, 4) for name in ("q", "v")}
+    with pytest.raises(ConversionFailed, match=r"parts that q belongs to.*\n  k"):
+        make_plan(Request(family, "A", "paddle", {}), tensors)
+    tensors["k"] = fake("k", 4)
+    plan = make_plan(Request(family, "A", "paddle", {}), tensors)
+    assert [tensor.name for tensor in plan.moves[0].tensors] == ["q", "k", "v"]
+
+
+def test_constants() -> None:
+    assert make_constant("arange", (1, 3), "int64").tolist() == [[0, 1, 2]]
+    assert make_constant("tril", (1, 1, 2, 2), "bool").tolist() == [[[[True, False], [True, True]]]]
+    assert make_constant(-1e4, (), "float32").item() == -1e4
+    assert make_constant("ones", (2,), "bfloat16").tolist() == [0x3F80, 0x3F80]
+    for value in CONSTANTS:
+        assert make_constant(value, (4, 6), "float32").shape == (4, 6)
+    for value, shape, dtype in (("pi", (1,), "int64"), ("ones", (1 << 40,), "int8"), ("ones", (1,), "int3")):
+        with pytest.raises(ValueError, match="constant"):
+            make_constant(value, shape, dtype)
+
+
+def test_roformers_table_of_positions_is_the_one_of_transformers() -> None:
+    transformers = pytest.importorskip("transformers")
+    settings = transformers.RoFormerConfig(
+        vocab_size=9, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8
+    )
+    table = transformers.RoFormerModel(settings).encoder.embed_positions.weight.detach().numpy()
+    assert np.abs(make_constant("sinusoidal", table.shape, "float64") - table).max() <= 1e-6
+
+
+# -- which file ----------------------------------------------------------------------------------------------
+
+
+def test_a_paddle_class_leads_to_the_torch_class_that_is_wanted() -> None:
+    assert find_paddle_family({"architectures": ["BertForPretraining"]})[1] == "BertForPreTraining"
+    with pytest.raises(ConversionFailed, match=r"names MambaModel; there are rules for .*BertForPretraining"):
+        find_paddle_family({"architectures": ["MambaModel"]})
+    assert find_family({"architectures": ["BertModel"]})[0].name == "bert"
+
+
+SCRIPT = """
+import sys, warnings
+sys.path.insert(0, sys.argv[1])
+from pphub.conversion.rules import RulesIgnored, find_family, load_families
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    family, name = find_family({"architectures": ["Their"]})
+    assert (family.name, name) == ("theirs", "Their")
+    assert find_family({"model_type": "theirs"})[0] is family
+    assert find_family({"architectures": ["BertModel"]})[0].tokenizer == "BertTokenizer"
+    print(sorted(family.name for family in load_families() if family.name in ("bert", "theirs", "module")))
+print("\\n".join(str(warning.message) for warning in caught if issubclass(warning.category, RulesIgnored)))
+"""
+
+
+def test_rules_of_another_package(tmp_path: Path) -> None:
+    """One package of rules, one module, one that does not import, one with a broken file."""
+    text = HEAD.replace('"x"', '"theirs"').replace("A = ", "Their = ").replace("AWithHead", "TheirHead")
+    text += rule('torch = "a"\npaddle = "b"\nas = "tensor"').removeprefix(HEAD)
+    bert = text.replace('"theirs"', '"bert"').replace("Their =", "BertModel =").replace('"T"', '"NotBert"')
+    for package in ("theirs/rules", "broken", "holder"):
+        (tmp_path / package).mkdir(parents=True)
+    (tmp_path / "theirs" / "__init__.py").touch()
+    (tmp_path / "theirs" / "rules" / "__init__.py").touch()
+    (tmp_path / "theirs" / "rules" / "theirs.toml").write_text(text, encoding="utf-8")
+    (tmp_path / "theirs" / "rules" / "bert.toml").write_text(bert, encoding="utf-8")
+    (tmp_path / "broken" / "__init__.py").touch()
+    (tmp_path / "broken" / "wrong.toml").write_text("x = 1", encoding="utf-8")
+    (tmp_path / "holder" / "__init__.py").touch()
+    (tmp_path / "holder" / "module.py").touch()
+    (tmp_path / "holder" / "module.toml").write_text(
+        text.replace('"theirs"', '"module"').replace("Their", "Module"), encoding="utf-8"
+    )
+    info = tmp_path / "theirs-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n", encoding="utf-8")
+    points = "[pphub.rules]\na = theirs.rules\nb = no_such_package\nc = broken\nd = holder.module\n"
+    (info / "entry_points.txt").write_text(points, encoding="utf-8")
+    output = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert output.returncode == 0, output.stderr
+    first, *rest = output.stdout.splitlines()
+    assert first == "['bert', 'bert', 'module', 'theirs']"
+    assert any("'b' (no_such_package)" in line and "ModuleNotFoundError" in line for line in rest)
+    assert any("wrong.toml" in line and "unknown key 'x'" in line for line in rest)
