@@ -25,7 +25,7 @@ import numpy as np
 from pphub.serve import Server, build_app
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -35,13 +35,18 @@ __all__ = [
     "Asked",
     "Canned",
     "Hub",
+    "Traffic",
     "big_model",
+    "changed",
     "cut",
     "edit",
+    "expiring",
     "fill",
     "gated",
     "git_sha1",
+    "ignore_range",
     "redirect",
+    "reset",
     "safetensors",
     "slow",
     "small_model",
@@ -152,21 +157,31 @@ def git_sha1(content: bytes) -> str:
 # -------------------------------------------------------------------------------------------- the hub
 
 
+@dataclass
+class Traffic:
+    """What an answer has cost so far: bytes of its body, which count until the client hangs up."""
+
+    bytes: int = 0
+    ended: bool = False
+
+
 @dataclass(frozen=True)
 class Asked:
-    """A request as the hub saw it."""
+    """A request as the hub saw it; ``client`` is the other end of its connection."""
 
     method: str
     path: str
     headers: dict[str, str]
+    client: tuple[str, int] | None = None
+    traffic: Traffic = field(default_factory=Traffic, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
 class Answer:
     """A whole answer, to be changed by a fault before it is sent.
 
-    ``stop`` hangs up after so many bytes, ``wait`` seconds after them; ``pause`` seconds come between two
-    pieces of 64 KiB.
+    ``stop`` hangs up after so many bytes, ``wait`` seconds after them, with ``reset`` rudely; ``pause`` seconds come
+    between two pieces of ``piece`` bytes.
     """
 
     status: int
@@ -175,6 +190,8 @@ class Answer:
     stop: int | None = None
     wait: float = 0
     pause: float = 0
+    piece: int = 64 << 10
+    reset: bool = False
 
 
 @dataclass
@@ -237,22 +254,62 @@ class Hub:
 
     def count(self, part: str) -> int:
         """How many GETs there were for paths that hold ``part``."""
-        return sum(asked.method == "GET" and part in asked.path for asked in self.asked)
+        return len(self.gets(part))
+
+    def gets(self, part: str) -> list[Asked]:
+        """The GETs for paths that hold ``part``."""
+        return [asked for asked in list(self.asked) if asked.method == "GET" and part in asked.path]
+
+    def sent(self, part: str) -> int:
+        """Bytes of the bodies that were sent for paths that hold ``part``."""
+        return sum(asked.traffic.bytes for asked in self.gets(part))
+
+    def connections(self, part: str = "/") -> int:
+        """How many connections the requests for paths that hold ``part`` came by."""
+        return len({asked.client for asked in self.gets(part)})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.decode().lower(): value.decode("latin-1") for name, value in scope["headers"]}
         path = scope["raw_path"].decode() + ("?" + scope["query_string"].decode() if scope["query_string"] else "")
-        asked = Asked(scope["method"], path, headers)
+        client = scope.get("client")
+        asked = Asked(scope["method"], path, headers, (client[0], client[1]) if client else None)
         self.asked.append(asked)
         rules = [rule for rule in self.rules if rule.part in path and rule.times > 0]
         if not rules:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, _counting(send, asked.traffic))
             return
         answer = await _collect(self._app, scope, receive)
         for rule in rules:
             rule.times -= 1
             answer = rule.fault(asked, answer)
-        await _send(answer, send)
+        try:
+            await _send(answer, send, asked.traffic)
+        finally:
+            asked.traffic.ended = True
+
+
+def _counting(send: Send, traffic: Traffic) -> Send:
+    """Send as before, and count."""
+
+    async def counted(message: Message) -> None:
+        if not _is_gone(send):
+            traffic.bytes += len(message.get("body", b""))
+        traffic.ended |= message["type"] == "http.response.body" and not message.get("more_body", False)
+        await send(message)
+
+    return counted
+
+
+def _is_gone(send: Send) -> bool:
+    """Whether the client has hung up; uvicorn's ``send`` says nothing of it."""
+    return bool(getattr(getattr(send, "__self__", None), "disconnected", False))
+
+
+def _reset(send: Send) -> None:
+    """End the connection with RST: what was sent and not read yet is lost."""
+    transport = getattr(send, "__self__").transport  # noqa: B009  uvicorn's; ASGI has no word for it
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 async def _collect(app: ASGIApp, scope: Scope, receive: Receive) -> Answer:
@@ -270,16 +327,22 @@ async def _collect(app: ASGIApp, scope: Scope, receive: Receive) -> Answer:
     return Answer(start["status"], headers, bytes(body))
 
 
-async def _send(answer: Answer, send: Callable[[Message], Awaitable[None]]) -> None:
+async def _send(answer: Answer, send: Send, traffic: Traffic) -> None:
     headers = [(name.encode(), value.encode("latin-1")) for name, value in answer.headers.items()]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    end = len(answer.body) if answer.stop is None else answer.stop
-    piece = 64 << 10 if answer.pause else max(end, 1)
+    end = len(answer.body) if answer.stop is None else min(answer.stop, len(answer.body))
+    piece = answer.piece if answer.pause else max(end, 1)
     for at in range(0, end, piece):
-        await send({"type": "http.response.body", "body": answer.body[at : min(at + piece, end)], "more_body": True})
+        if _is_gone(send):
+            return
+        body = answer.body[at : min(at + piece, end)]
+        traffic.bytes += len(body)
+        await send({"type": "http.response.body", "body": body, "more_body": True})
         await asyncio.sleep(answer.pause)
     await asyncio.sleep(answer.wait)
-    if answer.stop is None:
+    if answer.reset:
+        _reset(send)
+    elif answer.stop is None:
         await send({"type": "http.response.body", "body": b""})
     # Else uvicorn hangs up, because the answer is not finished.
 
@@ -320,9 +383,60 @@ def stall(after: int, seconds: float) -> Callable[[Asked, Answer], Answer]:
     return edit(stop=after, wait=seconds)
 
 
-def slow(pause: float) -> Callable[[Asked, Answer], Answer]:
-    """Take a while between two pieces of 64 KiB."""
-    return edit(pause=pause)
+def slow(pause: float, piece: int = 64 << 10) -> Callable[[Asked, Answer], Answer]:
+    """Take a while between two pieces; each connection is throttled by itself."""
+    return edit(pause=pause, piece=piece)
+
+
+def reset(after: int) -> Callable[[Asked, Answer], Answer]:
+    """RST in the middle of the answer."""
+    return edit(stop=after, wait=0.05, reset=True)
+
+
+def ignore_range(content: bytes) -> Callable[[Asked, Answer], Answer]:
+    """200 with all of the content, whatever was asked for."""
+
+    def fault(_asked: Asked, answer: Answer) -> Answer:
+        headers = {**answer.headers, "content-length": str(len(content))}
+        headers.pop("content-range", None)
+        return replace(answer, status=200, headers=headers, body=content)
+
+    return fault
+
+
+def changed(content: bytes, etag: str = '"another"') -> Callable[[Asked, Answer], Answer]:
+    """Another content in place of the old one, by a server that knows ranges and ``If-Range``."""
+
+    def fault(asked: Asked, answer: Answer) -> Answer:
+        headers = {**answer.headers, "etag": etag, "last-modified": "Tue, 02 Jan 2024 03:04:05 GMT"}
+        whole = ignore_range(content)(asked, replace(answer, headers=headers))
+        start, _, last = asked.headers.get("range", "").removeprefix("bytes=").partition("-")
+        if not start or asked.headers.get("if-range", etag) != etag:
+            return whole
+        part = content[int(start) : int(last) + 1 if last else None]
+        place = f"bytes {start}-{int(start) + len(part) - 1}/{len(content)}"
+        return replace(
+            whole,
+            status=206,
+            headers={**whole.headers, "content-range": place, "content-length": str(len(part))},
+            body=part,
+        )
+
+    return fault
+
+
+def expiring(uses: int) -> Callable[[Asked, Answer], Answer]:
+    """403 to a signed URL, as storage sends it, from its use of this number on; a URL that is new works."""
+    used: dict[str, int] = {}
+
+    def fault(asked: Asked, answer: Answer) -> Answer:
+        used[asked.path] = used.get(asked.path, 0) + 1
+        refusal = b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
+        if used[asked.path] > uses:
+            return Answer(403, {"content-length": str(len(refusal))}, refusal)
+        return answer
+
+    return fault
 
 
 def gated(token: str) -> Callable[[Asked, Answer], Answer]:

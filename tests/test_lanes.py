@@ -22,7 +22,8 @@ def run(
     ``rate`` is bytes a second, by the number of connections; those are what is wanted, one tick later.
     """
     pace = Pace(0.0)
-    now, moved, targets = 0.0, 0.0, []
+    now, moved = 0.0, 0.0
+    targets: list[int] = []
     while moved < size:
         moved += rate(connections) * tick
         now += tick

@@ -15,6 +15,7 @@ import zlib
 from typing import TYPE_CHECKING, Final
 
 from pphub.errors import PphubError, StorageFailed
+from pphub_cache.process import is_alive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -91,8 +92,14 @@ def _temporary_prefix(path: Path) -> str:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what killed processes left of :func:`temporary_beside`; hold the lock of ``path``."""
+    """Remove what killed processes left of :func:`temporary_beside`; hold the lock of ``path``.
+
+    The lock may be one that does not keep others out, so what a living process has begun stays.
+    """
     for left in path.parent.glob(f"{glob.escape(_temporary_prefix(path))}*.tmp"):
+        pid = left.name[len(_temporary_prefix(path)) :].partition("-")[0]
+        if pid.isdecimal() and is_alive(int(pid)):
+            continue
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
         else:

@@ -14,13 +14,14 @@ import os
 import re
 import secrets
 import shutil
-import socket
+import sys
 import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pphub_cache.atomic import explain_os_errors, make_folder
+from pphub_cache.process import host_name, is_alive
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -94,6 +95,8 @@ class Partial:
         self.validators: dict[str, str] = {}
         self.changed = threading.Condition()
         self._synced: list[tuple[int, int]] = []
+        self._restarts = 0
+        self._closed = False
         self._state: FileIO | None = None
         self._state_length = 0
 
@@ -122,18 +125,20 @@ class Partial:
     def sync(self) -> None:
         """Make what has been written survive a power cut."""
         with self.changed:
-            written = list(self.done)
+            written, restarts = list(self.done), self._restarts
         with explain_os_errors("write a download", self.folder), self.content.open("r+b", buffering=0) as stream:
             os.fsync(stream.fileno())
         with self.changed:
-            self._synced = written
-            self._save()
+            if restarts == self._restarts:
+                self._synced = written
+                self._save()
 
     def restart(self) -> None:
         """Forget the bytes that are here; they were not the right ones."""
         with self.changed:
             self.done = Ranges()
             self._synced = []
+            self._restarts += 1
             self.validators.clear()
             with explain_os_errors("write a download", self.folder):
                 os.truncate(self.content, 0)
@@ -141,6 +146,8 @@ class Partial:
             self.changed.notify_all()
 
     def _save(self) -> None:
+        if self._closed:
+            return
         if self.size is not None and self.size <= SMALL:
             return  # fetched again at the cost of a request
         state = {
@@ -156,7 +163,9 @@ class Partial:
         self._state_length = max(self._state_length, len(text))
         with explain_os_errors("write a download", self.folder):
             if self._state is None:
-                self._state = (self.folder / _STATE).open("wb", buffering=0)
+                path = self.folder / _STATE
+                self._state = path.open("r+b" if path.exists() else "wb", buffering=0)
+                self._state_length = max(self._state_length, path.stat().st_size)
             self._state.seek(0)
             self._state.write(text.ljust(self._state_length))
 
@@ -167,20 +176,23 @@ class Partial:
             if (state["format"], state["size"]) != (_FORMAT, self.size):
                 return
             same_boot = state["boot"] is not None and state["boot"] == _boot_id()
-            here = self.content.stat().st_size
-            done = [(int(start), min(int(end), here)) for start, end in state["done" if same_boot else "synced"]]
+            here = min(self.content.stat().st_size, sys.maxsize if self.size is None else self.size)
+            synced = [(int(start), min(int(end), here)) for start, end in state["synced"]]
+            done = [(int(start), min(int(end), here)) for start, end in state["done"]] if same_boot else synced
             validators = {str(url): str(validator) for url, validator in state["validators"].items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
             return
         self.done = Ranges(pair for pair in done if 0 <= pair[0] < pair[1])
-        self._synced = list(self.done) if not same_boot else []
+        self._synced = list(Ranges(pair for pair in synced if 0 <= pair[0] < pair[1]))
         self.validators = validators
 
     def close(self) -> None:
-        """Let go of the files."""
-        if self._state is not None:
-            self._state.close()
-            self._state = None
+        """Let go of the files; nothing is written down any more."""
+        with self.changed:
+            self._closed = True
+            if self._state is not None:
+                self._state.close()
+                self._state = None
 
     def remove(self) -> None:
         """Remove what is here."""
@@ -215,6 +227,9 @@ def collect(place: Path, size: int | None, *, resumable: bool, alone: bool) -> I
                 make_folder(partial.folder)
             (partial.folder / _CONTENT).touch()
         partial.load()
+        with explain_os_errors("prepare a download", place.parent):
+            # What the ledger does not know of may be anything, and must not become the end of the content.
+            os.truncate(partial.content, max((end for _, end in partial.done), default=0))
         yield partial
     finally:
         _OURS.discard(owner)
@@ -226,7 +241,7 @@ def collect(place: Path, size: int | None, *, resumable: bool, alone: bool) -> I
 
 def new_owner() -> str:
     """A name for what this process is about to collect."""
-    return f"{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
+    return f"{host_name()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def sweep(place: Path, *, alone: bool) -> None:
@@ -262,7 +277,7 @@ def bytes_in(folder: Path) -> int:
     """How many bytes of a content were collected in a folder."""
     try:
         return Ranges((int(a), int(b)) for a, b in json.loads((folder / _STATE).read_bytes())["done"]).count
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return 0
 
 
@@ -279,8 +294,8 @@ def is_abandoned(folder: Path, *, alone: bool) -> bool:
     host, pid, token = match[1], int(match[2]), match[3]
     if f"{host}-{pid}-{token}" in _OURS:
         return False
-    if host == _host():
-        return alone or pid == os.getpid() or not _is_alive(pid)
+    if host == host_name():
+        return alone or pid == os.getpid() or not is_alive(pid)
     try:
         newest = max(entry.stat().st_mtime for entry in [folder, *folder.iterdir()])
     except (OSError, ValueError):
@@ -289,22 +304,6 @@ def is_abandoned(folder: Path, *, alone: bool) -> bool:
 
 
 _OWNER: Final = re.compile(r"\.([^.]*)-(\d+)-([0-9a-f]{8})$")
-
-
-def _host() -> str:
-    return re.sub(r"[^0-9A-Za-z-]", "_", socket.gethostname())[:60]
-
-
-def _is_alive(pid: int) -> bool:
-    if os.name == "nt":
-        return False  # there, signal 0 would end the process; and there the lock that is held tells
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 @functools.cache

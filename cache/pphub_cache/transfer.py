@@ -152,6 +152,8 @@ class _Transfer:
         self._claims: list[_Claim] = []
         self._helpers: list[threading.Thread] = []
         self._problem: PphubError | None = None
+        self._whole = False  # no parts can be had: what is here already goes by
+        self._best = partial.done.count
         self._follower = self._follow()
         self._task: Task = line.progress.start(file.path, file.size, partial.done.count)
 
@@ -171,6 +173,7 @@ class _Transfer:
                     fetched = self._verify()
                 except Failed as wrong:
                     self._begin_again()
+                    self._best = 0
                     self._choice.after(wrong, progressed=False)
                 else:
                     self._task.finish()
@@ -196,7 +199,6 @@ class _Transfer:
                 syncer.stop()
 
     def _try(self, claim: _Claim) -> None:
-        begun = claim.at
         offer = self._choice.offer
         try:
             self._stream(claim, offer)
@@ -204,7 +206,12 @@ class _Transfer:
             if self._line.ended.is_set():
                 raise Stopped from None  # that is why the connection broke
             self._release(claim)
-            self._choice.after(failure, progressed=claim.at - begun >= _PROGRESS, at=claim.at)
+            if failure.kind == "parts":
+                self._whole = True
+                self._choice.in_parts = False
+            # What was thrown away and comes again is no progress.
+            best, self._best = self._best, max(self._best, self._partial.done.count)
+            self._choice.after(failure, progressed=self._best - best >= _PROGRESS, at=claim.at)
         else:
             self._choice.worked()
         finally:
@@ -303,7 +310,9 @@ class _Transfer:
 
     def _leave_helpers(self) -> None:
         with self._partial.changed:
-            while self._helpers and not self._line.ended.is_set():
+            while self._helpers:  # at the end of the line they are woken, and end at once
+                if self._line.ended.is_set():
+                    self._line.web.abort()
                 self._partial.changed.wait(0.5)
 
     # ------------------------------------------------------------------------------------------- bytes
@@ -319,8 +328,8 @@ class _Transfer:
             body = self._line.web.get(
                 offer.file.url,
                 offer.headers,
-                start=claim.at,
-                end=None if whole_rest else claim.end,
+                start=0 if self._whole else claim.at,
+                end=None if whole_rest or self._whole else claim.end,
                 validator=partial.validators.get(key),
             )
             try:
@@ -345,7 +354,7 @@ class _Transfer:
             raise Failed("wrong", _wrong_size(size, head.total))
         same = known is None or head.validator is None or head.validator == known
         here = self._partial.done.count > 0
-        if head.start == claim.at and (same or self._file.digest or not here):
+        if head.start == claim.at and (self._file.digest or not here or (same and known)):
             return 0
         if helper:
             raise Failed("broken", "it sent another part of the file than it was asked for")
@@ -494,6 +503,7 @@ class _Choice:
             return
         hopeless = failure.kind in {"denied", "gone"} or self._is_wrong_again(failure)
         patient = failure.kind == "busy" and (failure.retry_after or 0) <= _BUSY_ELSEWHERE
+        patient = patient and self._failures < _OTHER_TRIES
         if not patient and (failure.kind != "wrong" or hopeless) and self._go_elsewhere(problem, at, drop=hopeless):
             return
         self._first_problem = self._first_problem or problem

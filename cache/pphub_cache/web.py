@@ -9,9 +9,12 @@ import base64
 import contextlib
 import email.utils
 import functools
+import logging
 import os
 import re
+import socket
 import ssl
+import threading
 import time
 import weakref
 from dataclasses import dataclass
@@ -29,7 +32,7 @@ from pphub.settings import CONNECT_SECONDS, READ_SECONDS, without_password
 from pphub_cache.atomic import explain_os_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 __all__ = ["Body", "Failed", "Web"]
 
@@ -38,8 +41,8 @@ BLOCK: Final = 256 << 10
 
 _MAX_REDIRECTS: Final = 10
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-_CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
-# A connection that delivers less than this for so long is as good as dead.
+_CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
+# A connection that delivers less than this for so long, or no head of an answer, is as good as dead.
 _LOW_SPEED: Final = 1024  # bytes a second
 _LOW_SPEED_SECONDS: Final = 30.0
 
@@ -221,12 +224,18 @@ class Web:
                 kind = "silent" if isinstance(error, urllib3.exceptions.ReadTimeoutError) else "broken"
                 self._moved.pop(url, None)
                 raise Failed(kind, describe(error)) from error
+            if at != url and self._moved.get(url) == at and response.status in {401, 403, 404, 410}:
+                # Where it led once is signed for a while only; the first address knows the next one.
+                self._moved.pop(url, None)
+                _give_back(response)
+                at = url
+                continue
             location = response.get_redirect_location()
             if not location:
                 if at != url:
                     self._moved[url] = at
                 return response
-            response.close()
+            _give_back(response)
             # A server may send other characters than ASCII as they are; they arrive as if they were Latin-1.
             at = _next(at, location.encode("latin-1").decode("utf-8", "replace"))
         raise Failed("broken", f"more than {_MAX_REDIRECTS} redirects")
@@ -254,8 +263,80 @@ class Web:
             manager.clear()
 
 
+def _give_back(response: urllib3.BaseHTTPResponse) -> None:
+    """Keep the connection of an answer that is not wanted, where what is left of it is short."""
+    length = _number(response.headers.get("Content-Length"))
+    if length is not None and length <= BLOCK:
+        response.drain_conn()
+    else:
+        response.close()
+
+
+def _hide_address(record: logging.LogRecord) -> bool:
+    """urllib3 warns of headers that it cannot read with the address, which may be signed."""
+    return "parse headers" not in str(record.msg)
+
+
+logging.getLogger("urllib3.connection").addFilter(_hide_address)
+
 # Bytes as stored: a compressed body could not be verified while it streams, nor resumed.
 _ALWAYS: Final = {"User-Agent": "pphub", "Accept-Encoding": "identity"}
+
+
+class _Watch:
+    """Hangs up on servers that take too long for the head of an answer, byte by byte as it may come."""
+
+    def __init__(self) -> None:
+        self._due: dict[urllib3.connection.HTTPConnection, float] = {}
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    @contextlib.contextmanager
+    def over(self, connection: urllib3.connection.HTTPConnection) -> Iterator[None]:
+        """As long as this takes, and no longer than it may; raises Failed."""
+        with self._changed:
+            self._due[connection] = time.monotonic() + _LOW_SPEED_SECONDS
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="pphub-watch", daemon=True)
+                self._thread.start()
+        try:
+            yield
+        finally:
+            with self._changed:
+                in_time = self._due.pop(connection, None) is not None
+        if not in_time:  # what came before may look like a whole head
+            raise Failed("stalled", f"the head of its answer did not come within {_LOW_SPEED_SECONDS:g} s")
+
+    def _run(self) -> None:
+        with self._changed:
+            while self._changed.wait(0.25) or self._due:
+                now = time.monotonic()
+                for connection in [connection for connection, due in self._due.items() if due < now]:
+                    del self._due[connection]
+                    with contextlib.suppress(OSError, AttributeError):  # it has ended by itself
+                        connection.sock.shutdown(socket.SHUT_RDWR)
+            self._thread = None
+
+
+_WATCH: Final = _Watch()
+
+
+class _Impatient(urllib3.connection.HTTPConnection):
+    def getresponse(self) -> Any:
+        with _WATCH.over(self):
+            return super().getresponse()
+
+
+class _ImpatientTls(_Impatient, urllib3.connection.HTTPSConnection):
+    pass
+
+
+class _Pool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Impatient
+
+
+class _TlsPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _ImpatientTls
 
 
 def _new_manager(scheme: str, proxy: str, connections: int) -> urllib3.PoolManager:
@@ -263,7 +344,7 @@ def _new_manager(scheme: str, proxy: str, connections: int) -> urllib3.PoolManag
     tls = _tls() if scheme == "https" or proxy.startswith("https") else None
     options: dict[str, Any] = {"num_pools": 32, "maxsize": connections, "ssl_context": tls}
     if not proxy:
-        return urllib3.PoolManager(**options)
+        return _impatient(urllib3.PoolManager(**options))
     if "://" not in proxy:
         proxy = f"http://{proxy}"
     if proxy.startswith("socks"):
@@ -272,12 +353,17 @@ def _new_manager(scheme: str, proxy: str, connections: int) -> urllib3.PoolManag
             raise SourceUnavailable(msg, hint="pip install PySocks, or unset the proxy")
         from urllib3.contrib.socks import SOCKSProxyManager
 
-        return SOCKSProxyManager(proxy, **options)
+        return SOCKSProxyManager(proxy, **options)  # with connections of its own kind
     parts = urlsplit(proxy)
     secret = None
     if parts.username:
         secret = urllib3.make_headers(proxy_basic_auth=f"{unquote(parts.username)}:{unquote(parts.password or '')}")
-    return urllib3.ProxyManager(proxy, proxy_headers=secret, **options)
+    return _impatient(urllib3.ProxyManager(proxy, proxy_headers=secret, **options))
+
+
+def _impatient(manager: urllib3.PoolManager) -> urllib3.PoolManager:
+    manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+    return manager
 
 
 @functools.cache
@@ -327,12 +413,12 @@ def _head(response: urllib3.BaseHTTPResponse, start: int) -> Head:
     if status == 200:
         return Head(0, length, length, validator)
     if status == 416:
-        raise Failed("wrong", "it has fewer bytes than were listed")
+        raise Failed("parts", "it has fewer bytes than were listed")
     place = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", "").strip())
     if status != 206 or place is None:
         raise Failed("broken", f"it answered HTTP {status}")
     if encoded or int(place[1]) != start:
-        raise Failed("broken", "it sent another part of the file than it was asked for")
+        raise Failed("parts", "it sent another part of the file than it was asked for")
     return Head(start, length, None if place[3] == "*" else int(place[3]), validator)
 
 
@@ -342,7 +428,7 @@ def _validator(headers: Mapping[str, str]) -> str | None:
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text and text.isascii() and text.isdigit() else None
+    return int(text) if text and len(text) <= 18 and text.isascii() and text.isdigit() else None
 
 
 def _retry_after(text: str | None) -> float | None:

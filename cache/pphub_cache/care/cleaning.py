@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import socket
-import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -31,6 +29,7 @@ from pphub_cache.care.sweeping import (
     walk,
 )
 from pphub_cache.layout import SNAPSHOT_FILE
+from pphub_cache.process import host_name, is_alive
 
 if TYPE_CHECKING:
     from pphub_cache.care.inventory import View
@@ -115,7 +114,7 @@ class _Cleaning:
         found = [entry.path for root in roots for entry in walk(os.fspath(root)) if _LEFTOVER.fullmatch(entry.name)]
         for path in found:
             match = _LEFTOVER.fullmatch(os.path.basename(path))  # noqa: PTH119
-            in_use = match is None or not scene.locks_work or _is_alive(int(match[1]))
+            in_use = match is None or not scene.locks_work or is_alive(int(match[1])) is not False
             if os.path.lexists(path) and not (in_use and scene.is_young(newest_change(path))):
                 self._drop("leftovers", path)
 
@@ -204,8 +203,7 @@ def _has_owner(name: str, age: int) -> bool:
     match = _OWNED.fullmatch(name)
     if match is None:
         return False
-    host = re.sub(r"[^0-9A-Za-z-]", "_", socket.gethostname())[:60]  # as pphub_cache.partial writes it
-    return _is_alive(int(match[2])) if match[1] == host else age < _MINUTE
+    return is_alive(int(match[2])) is not False if match[1] == host_name() else age < _MINUTE
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -235,15 +233,3 @@ def _leads_nowhere(view: View) -> bool:
 
 def _has_broken_link(folder: str) -> bool:
     return any(entry.is_symlink() and not os.path.exists(entry.path) for entry in walk(folder))  # noqa: PTH110
-
-
-def _is_alive(pid: int) -> bool:
-    if sys.platform == "win32":
-        return True  # to ask would end it; its age tells
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
