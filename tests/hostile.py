@@ -1,6 +1,6 @@
 """Builds files that try to run something, to reach somewhere, or to use up the machine.
 
-A pickle comes as a function of a mark: a path that its payload would create. The same pickle is put into both
+A pickle comes as a function of a mark: a path that its payload would create. The same pickle is put into all
 formats that hold pickles. ``live`` says that the ordinary ``pickle.load`` would create the mark, which a test proves.
 """
 
@@ -164,7 +164,7 @@ def _callables() -> dict[str, Trick]:
         "numpy.load": ("numpy", "load", lambda m: (saved_array(m), None, True), True),
         "numpy.memmap": ("numpy", "memmap", lambda m: (str(m), "u1", "w+", 0, (4,)), True),
         "numpy.fromfile": ("numpy", "fromfile", lambda m: ("/etc/passwd", "u1"), False),
-        "numpy.core.multiarray.scalar": ("numpy.core.multiarray", "scalar", lambda m: (1, 2), False),
+        "numpy.core.multiarray.fromfile": ("numpy.core.multiarray", "fromfile", lambda m: ("/etc/passwd",), False),
         "numpy runstring": ("numpy.testing._private.utils", "runstring", lambda m: (code(m), b"}"), True),
         "torch.load": ("torch", "load", lambda m: (str(m),), False),
         "torch._load_from_bytes": (
@@ -232,7 +232,7 @@ def _chains() -> dict[str, Trick]:
         ),
         "map in a list": Trick(
             lambda m: program(call(name("builtins", "list"), call(name("builtins", "map"), SYSTEM, [touch(m)]))),
-            "builtins.list",
+            "builtins.(list|map)",
             True,
         ),
         "dotted os": Trick(
@@ -293,7 +293,13 @@ def _chains() -> dict[str, Trick]:
         "INST": Trick(lambda m: program(b"(", text(touch(m)), b"ios\nsystem\n"), opcode + "INST", True),
         "OBJ": Trick(lambda m: program(b"(", name("collections", "OrderedDict"), b"o"), opcode + "OBJ"),
         "OBJ os.system": Trick(lambda m: program(b"(", SYSTEM, text(touch(m)), b"o"), r"os\.system", True),
-        "NEWOBJ": Trick(lambda m: program(name("collections", "OrderedDict"), b")\x81"), opcode + "NEWOBJ,"),
+        "NEWOBJ": Trick(lambda m: program(name("collections", "OrderedDict"), b")\x81"), "holds no tensors"),
+        "NEWOBJ os.system": Trick(lambda m: program(SYSTEM, push((touch(m),)), b"\x81"), r"os\.system"),
+        "NEWOBJ of a text": Trick(lambda m: program(text("os"), b")\x81"), "a call of something that is no function"),
+        "NEWOBJ of nothing": Trick(lambda m: program(b")\x81"), r"senseless pickle at byte \d+"),
+        "NEWOBJ with contents": Trick(
+            lambda m: program(name("collections", "OrderedDict"), push(([],)), b"\x81"), "made by __new__ of contents"
+        ),
         "NEWOBJ_EX": Trick(lambda m: program(name("collections", "OrderedDict"), b")}\x92"), opcode + "NEWOBJ_EX"),
         "EXT1": Trick(
             lambda m: program(
@@ -327,7 +333,7 @@ def _chains() -> dict[str, Trick]:
         "REDUCE with wrong arguments": Trick(
             lambda m: program(name("collections", "OrderedDict"), b"N\x85R"), "OrderedDict with contents"
         ),
-        "a function as the root": Trick(lambda m: program(name("collections", "OrderedDict")), "holds a Global"),
+        "a function as the root": Trick(lambda m: program(name("collections", "OrderedDict")), "holds a Function"),
         "BUILD of a list": Trick(lambda m: program(b"]}b"), "a state"),
         "BUILD of a function": Trick(lambda m: program(name("collections", "OrderedDict"), b"}b"), "a state"),
     }
@@ -398,6 +404,7 @@ def _machine() -> dict[str, Trick]:
         "byte strings": of(FLOOD, b"C\0" * many),
         "floats": of(FLOOD, (b"G" + bytes(7) + b"\1") * many),
         "texts": of(FLOOD, text("ab" * 2000) * 5000),
+        "other texts": of(FLOOD, *(text(f"{i:x}") for i in range(500_000))),
         "names": of(FLOOD, name("collections", "OrderedDict") * many),
         "calls": of(FLOOD, odict, b"h\0)R" * many),
         "deep tuples": of(FLOOD, b")" + b"\x85" * many),
@@ -447,6 +454,7 @@ def _keys() -> dict[str, bytes]:
         "bool": b"\x88",
         "nan": push(float("nan")),
         "large": integer((1 << 61) - 1),
+        "large and negative": integer(-(1 << 100)),
         "function": name("collections", "OrderedDict"),
     }
 
@@ -535,7 +543,7 @@ def arrays() -> dict[str, tuple[bytes, str]]:
         "version 2": (array(version=2), "a state that is none"),
         "fortran 2": (array(fortran=2), "a state that is none"),
         "no dtype": (array(kind=text("f4")), "without a dtype"),
-        "never filled": (call(RECONSTRUCT, NDARRAY, (0,), b"C\1b"), "no array that lies whole"),
+        "never filled": (call(RECONSTRUCT, NDARRAY, (0,), b"C\1b"), "holds no tensors, but 'w' .an array."),
         "a million elements to start": (
             array(start=call(RECONSTRUCT, NDARRAY, (10**12,), b"C\1b")),
             "does not start empty",
@@ -563,13 +571,47 @@ def arrays() -> dict[str, tuple[bytes, str]]:
         "another codec": (call(name("_codecs", "encode"), "x", "rot13"), "makes no bytes"),
         "encoding of laughs": (call(name("_codecs", "encode"), laughs("tuples"), "latin1"), "makes no bytes"),
         "tuple of a text": (call(name("builtins", "tuple"), "abc"), "a tuple of something else"),
-        "a name that is a number": (push((1, array())), "is a tuple, and no array"),
-        "a text": (text("x"), "'w' is a str, and no array"),
-        "a list of arrays": (b"](" + array() + b"e", "'w' is a list, and no array"),
-        "a class": (NDARRAY, "'w' is a Marker, and no array"),
-        "a scalar": (call(name("numpy.core.multiarray", "scalar"), dtype(), raw_bytes(bytes(4))), "multiarray.scalar"),
+        "bytes of a length": (array(data=call(name("builtins", "bytes"), 1 << 40)), "bytes made of something else"),
+        "a name that is a number": (push((1, array())), "holds no tensors, but 'w' .a tuple."),
+        "a text": (text("x"), "holds no tensors, but 'w' .a str."),
+        "a list of arrays": (b"](" + array() + b"e", "holds no tensors, but 'w' .a list."),
+        "a class": (NDARRAY, "holds no tensors, but 'w' .a Marker."),
+        "a scalar": (
+            call(name("numpy.core.multiarray", "scalar"), dtype(), raw_bytes(bytes(4))),
+            "holds no tensors, but 'w' .a number of numpy.",
+        ),
+        "a scalar of objects": (call(name("numpy.core.multiarray", "scalar"), dtype("O"), raw_bytes(b"")), "dtype 'O'"),
+        "a scalar of laughs": (
+            call(name("numpy.core.multiarray", "scalar"), dtype(), laughs("tuples")),
+            "a number of numpy without a dtype, or without bytes",
+        ),
+        "a scalar without a dtype": (call(name("numpy.core.multiarray", "scalar"), 1, 2), "without a dtype"),
+        "text of too few bytes": (array(data=encoded("abcdefg")), "of 7 bytes whose shape needs 8"),
+        "text of too many bytes": (array(data=encoded("ÿ" * 8 + "a")), "of 17 bytes whose shape needs 8"),
+        "long text of too many": (array(data=encoded("a" * 100_000)), "of 100000 bytes whose shape needs 8"),
+        "text in another codec": (array(data=encoded("abcdefgh", "utf-8")), "makes no bytes"),
+        "text of a number": (array(data=call(name("_codecs", "encode"), 7, "latin1")), "makes no bytes"),
     }
     return bad
+
+
+def encoded(value: str, codec: str = "latin1") -> bytes:
+    return call(name("_codecs", "encode"), value, codec)
+
+
+def push_dicts(value: object) -> bytes:
+    if not isinstance(value, dict):
+        return push(value)
+    return b"}(" + b"".join(push(key) + push_dicts(item) for key, item in value.items()) + b"u"
+
+
+def _wide() -> bytes:
+    """Dicts of a thousand times the same dict, four levels deep."""
+    level = b"}\x94"
+    for number in range(4):
+        again = b"j" + struct.pack("<I", number)
+        level += b"0}\x94(" + b"".join(text(str(i)) + again for i in range(1000)) + b"u"
+    return program(level)
 
 
 def pdparams() -> dict[str, tuple[bytes, str]]:
@@ -578,11 +620,64 @@ def pdparams() -> dict[str, tuple[bytes, str]]:
         f"array: {title}": (program(b"}", text("w"), value, b"s"), says) for title, (value, says) in arrays().items()
     }
     table = text("StructuredToParameterName@@")
+
+    def split(info: object, **parts: bytes) -> bytes:
+        """A file of an array in parts."""
+        items = b"".join(text(key) + value for key, value in parts.items())
+        return program(b"}(", items, text("UnpackBigParamInfor@@"), push_dicts(info), b"u")
+
+    def parts(shape: object = (4,), slices: object = ("a", "b"), name: str = "w") -> dict[str, object]:
+        return {name: {"OriginShape": shape, "slices": list(slices) if isinstance(slices, tuple) else slices}}
+
+    two = {"a": array(), "b": array()}
+    apart = "whose parts are not there, or do not fit together"
+    other = "says something else than shapes and names"
     return {
         **files,
+        "parts: of another shape": (split(parts((5,)), **two), "which is not what its parts hold"),
+        "parts: of a huge shape": (split(parts((1 << 40, 1 << 40)), **two), "which is not what its parts hold"),
+        "parts: of a negative shape": (split(parts((-2, -2)), **two), other),
+        "parts: of an absurd shape": (
+            split(parts((0, 1 << 50, 1 << 50), ("a",)), a=array((0,), data=b"C\0")),
+            "absurd",
+        ),
+        "parts: of 33 dimensions": (split(parts((1,) * 33), **two), other),
+        "parts: shape is a list": (split(parts([4]), **two), other),
+        "parts: shape of laughs": (split(parts(laughs("tuples")), **two), other),
+        "parts: one used twice": (split(parts((4,), ("a", "a")), **two), apart),
+        "parts: one used a thousand times": (split(parts((2000,), ("a",) * 1000), **two), apart),
+        "parts: one used by two": (split({**parts(), **parts(name="v")}, **two), apart),
+        "parts: missing": (split(parts((4,), ("a", "c")), **two), apart),
+        "parts: none": (split(parts((0,), ()), **two), other),
+        "parts: of two dtypes": (split(parts(), a=array(), b=array((1,), dtype("f8"))), apart),
+        "parts: matrices": (split(parts(), a=array((1, 2)), b=array((1, 2))), apart),
+        "parts: a text": (split(parts(), a=array(), b=text("x")), apart),
+        "parts: never filled": (split(parts(), a=array(), b=call(RECONSTRUCT, NDARRAY, (0,), b"C\1b")), apart),
+        "parts: whole as well": (split(parts(), w=array(), **two), "'w', which is there whole as well"),
+        "parts: names of laughs": (split(parts((4,), laughs("lists")), **two), other),
+        "parts: no names": (split(parts((4,), [1, 2]), **two), other),
+        "parts: no slices": (split({"w": {"OriginShape": (4,)}}, **two), other),
+        "parts: more than it needs": (split({"w": {**parts()["w"], "x": 1}}, **two), other),  # type: ignore[dict-item]
+        "parts: a list": (split([1], **two), "is no dict"),
+        "parts: of laughs": (split(laughs("dicts"), **two), other),
+        "parts: number for a name": (split({5: parts()["w"]}, **two), other),
         "name table of laughs": (program(b"}", table, laughs("lists"), b"s"), "is no dict of texts"),
         "name table of functions": (program(b"}", table, b"}", text("a"), NDARRAY, b"ss"), "is no dict of texts"),
-        "no arrays": (program(b"}"), "holds no arrays"),
+        "no arrays": (program(b"}"), "holds no tensors, but nothing at all"),
+        "several models": (
+            program(b"}(", *(text(key) + b"}" + text("w") + array() + b"s" for key in ("a", "b")), b"u"),
+            "several sets of tensors, in 'a' .a dict., 'b' .a dict.; which is meant",
+        ),
+        "a dict in itself": (program(b"}\x94", text("model"), b"h\0s"), "holds no tensors, but 'model' .a dict."),
+        "a dict in itself, with arrays": (
+            program(b"}\x94(", text("model"), b"h\0", text("w"), array(), b"u"),
+            "holds dicts within dicts, too deep for a checkpoint",
+        ),
+        "wide dicts in wide dicts": (_wide(), "holds no tensors"),
+        "names that steer the terminal": (
+            program(b"}(", *(text(f"\x1b[{i}J" * 1000) + b"N" for i in range(9)), b"u"),
+            "holds no tensors, but ",
+        ),
         "empty": (b"", "cut off at byte 0"),
         "a web page": (b"<!DOCTYPE html><html></html>", "opcode"),
         "a zip": (b"PK\3\4" + bytes(40), "opcode|senseless"),
@@ -622,6 +717,36 @@ def stored(records: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes
     return stream.getvalue()
 
 
+REBUILD = name("torch._utils", "_rebuild_tensor_v2")
+TENSOR = name("torch", "Tensor")
+
+
+def newer(dtype: str, shape: tuple[int, ...] = (2,)) -> bytes:
+    """A tensor that says its dtype, of a storage that does not."""
+    store = push(("storage", name("torch.storage", "UntypedStorage"), "0", "cpu", 16)) + b"Q"
+    rebuild = name("torch._utils", "_rebuild_tensor_v3")
+    return call(rebuild, store, 0, shape, (1,), False, None, name("torch", dtype))
+
+
+def _wrapped(times: int) -> bytes:
+    """A tensor made by a function that is called by itself by itself by itself."""
+    wrap = name("torch._tensor", "_rebuild_from_type_v2")
+    arguments = push((storage(), 0, (4,), (1,), False, None))
+    function = REBUILD
+    for _ in range(times):
+        arguments = push((function, TENSOR, arguments, None))
+        function = wrap
+    return wrap + arguments + b"R"
+
+
+def _copied() -> bytes:
+    """A list of a hundred thousand pairs, made into a dict again and again."""
+    odict = name("collections", "OrderedDict") + b"\x94"
+    pair = text("k") + b"N\x86\x94"
+    pairs = b"](" + b"h\1" * 100_000 + b"e\x94\x85\x94"
+    return odict + b"0" + pair + b"0" + pairs + b"0" + b"h\0h\3R0" * 1000 + b"}"
+
+
 def tensors() -> dict[str, tuple[bytes, str]]:
     """Values of a torch state dict, and what the refusal must say."""
     past = "reaches past its storage"
@@ -631,11 +756,11 @@ def tensors() -> dict[str, tuple[bytes, str]]:
         "shape past the storage": (tensor(shape=(5,)), past),
         "offset past the storage": (tensor(offset=1), past),
         "strides past the storage": (tensor(strides=(2,)), past),
-        "storage past its record": (tensor(storage(count=5)), "'0' of 5 elements, whose record has 16 bytes"),
+        "storage past its record": (tensor(storage(count=5)), "'0' of 20 bytes, whose record has 16 bytes"),
         "storage shorter than its record": (tensor(storage(count=1)), past),
-        "wide storage past its record": (tensor(storage(kind="DoubleStorage")), "'0' of 4 elements"),
-        "huge storage": (tensor(storage(count=1 << 62)), "elements, whose record has 16 bytes"),
-        "negative storage": (tensor(storage(count=-1)), "of -1 elements"),
+        "wide storage past its record": (tensor(storage(kind="DoubleStorage")), "'0' of 32 bytes"),
+        "huge storage": (tensor(storage(count=1 << 62)), "bytes, whose record has 16 bytes"),
+        "negative storage": (tensor(storage(count=-1)), "of -4 bytes"),
         "bool storage": (tensor(storage(count=True)), "a persistent id that is no storage"),
         "float storage": (tensor(storage(count=4.0)), "a persistent id that is no storage"),
         "missing storage": (tensor(storage(key="9")), "the storage '9', which is not in the file"),
@@ -692,10 +817,240 @@ def tensors() -> dict[str, tuple[bytes, str]]:
             call(name("torch", "FloatStorage"), 10**12),
             "a call of something that is no function",
         ),
-        "newer tensor": (name("torch._utils", "_rebuild_tensor_v3"), "not supported"),
-        "tensor subclass": (name("torch._tensor", "_rebuild_from_type_v2"), "_rebuild_from_type_v2"),
+        "newer tensor past its storage": (newer("float8_e5m2", shape=(17,)), past),
+        "newer tensor of a wide dtype": (newer("uint64", shape=(3,)), past),
+        "newer tensor of a packed dtype": (newer("uint4"), "a tensor of the dtype uint4, which is not supported"),
+        "newer tensor of half a byte": (
+            newer("float4_e2m1fn_x2"),
+            "the dtype float4_e2m1fn_x2, which is not supported",
+        ),
+        "newer tensor of a storage class": (newer("FloatStorage"), "a tensor whose dtype is none"),
+        "newer tensor of a text": (
+            call(name("torch._utils", "_rebuild_tensor_v3"), storage(), 0, (4,), (1,), False, None, "float32"),
+            "a tensor whose dtype is none",
+        ),
+        "newer tensor of laughs": (
+            call(name("torch._utils", "_rebuild_tensor_v3"), storage(), 0, (4,), (1,), False, None, laughs("lists")),
+            "a tensor whose dtype is none",
+        ),
+        "dtype of torch.os": (newer("os"), r"the name torch\.os"),
+        "negated when read": (
+            call(
+                name("torch._utils", "_rebuild_tensor_v2"),
+                storage(),
+                0,
+                (4,),
+                (1,),
+                False,
+                None,
+                b"}" + text("neg") + b"\x88s",
+            ),
+            "negated or conjugated only when it is read",
+        ),
+        "metadata of laughs": (
+            call(name("torch._utils", "_rebuild_tensor_v2"), storage(), 0, (4,), (1,), False, None, laughs("tuples")),
+            "negated or conjugated only when it is read",
+        ),
+        "tensor subclass": (
+            call(name("torch._tensor", "_rebuild_from_type_v2"), REBUILD, name("os", "system"), (), b"}"),
+            r"os\.system",
+        ),
+        "tensor of a storage class": (
+            call(name("torch._tensor", "_rebuild_from_type_v2"), REBUILD, name("torch", "FloatStorage"), (), b"}"),
+            "a tensor of a class that is not torch's",
+        ),
+        "tensor of another function": (
+            call(name("torch._tensor", "_rebuild_from_type_v2"), name("torch", "Size"), TENSOR, ((1,),), b"}"),
+            "a tensor made by a function that makes none",
+        ),
+        "tensor wrapped a thousand times": (_wrapped(1000), "a tensor made by a function that makes none"),
+        "tensor of endless arguments": (
+            call(name("torch._tensor", "_rebuild_from_type_v2"), REBUILD, TENSOR, b"(" + b"N" * 100_000 + b"t", b"}"),
+            "a tensor of a class that is not torch's",
+        ),
+        "OrderedDict of no pairs": (call(name("collections", "OrderedDict"), [1, 2]), "contents that are no pairs"),
+        "OrderedDict of laughs": (call(name("collections", "OrderedDict"), laughs("lists")), "a key that is no text"),
+        "OrderedDict of a list in itself": (
+            call(name("collections", "OrderedDict"), b"]\x94(h\0h\0e"),
+            "a key that is no text",
+        ),
+        "OrderedDict of the same list a thousand times": (_copied(), "contents that are no pairs"),
+        "state for a tensor of a storage": (tensor() + b"}b" + storage() + b"}b", "a state that is none"),
     }
     return bad
+
+
+# -- the old format of torch -----------------------------------------------------------------------------------
+
+MAGIC = 0x1950A86A20F9469CFC6C
+MACHINE = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
+Stored = tuple[str, int, bytes]  # key, what it says of its elements, its bytes
+
+
+def pickled(value: object) -> bytes:
+    return pickle.dumps(value, 2)
+
+
+def old_storage(
+    key: object = "0", count: object = 4, kind: str = "FloatStorage", view: object = None, module: str = "torch"
+) -> bytes:
+    return push(("storage", name(module, kind), key, "cpu", count, view)) + b"Q"
+
+
+def old_torch(
+    data: bytes | None = None,
+    storages: list[Stored] | None = None,
+    head: tuple[bytes, ...] = (pickled(MAGIC), pickled(1001), pickled(MACHINE)),
+    keys: bytes | None = None,
+) -> bytes:
+    """What torch.save writes in its old format, by hand."""
+    storages = [("0", 4, bytes(16))] if storages is None else storages
+    root = state(tensor(old_storage())) if data is None else data
+    listed = pickled([key for key, _count, _content in storages]) if keys is None else keys
+    rest = b"".join(struct.pack("<q", count) + content for _key, count, content in storages)
+    return b"".join(head) + root + listed + rest
+
+
+def old_tensors() -> dict[str, tuple[bytes, str]]:
+    """Values of an old state dict, and what the refusal must say."""
+    told = "told twice and differently"
+    wrong = "a part of a storage that is described wrongly"
+    no_storage = "a persistent id that is no storage"
+    good = tensor(old_storage())
+    past = "reaches past its storage"
+
+    def part(*view: object) -> bytes:
+        return tensor(old_storage(view=view))
+
+    def two(*parts: bytes) -> bytes:
+        return good + b"0" + b"0".join(parts)
+
+    return {
+        "shape past the storage": (tensor(old_storage(), shape=(5,)), past),
+        "offset past the storage": (tensor(old_storage(), offset=1), past),
+        "strides past the storage": (tensor(old_storage(), strides=(2,)), past),
+        "part past its storage": (part("1", 1, 4), "the part '1' of a storage of 16 bytes, from 4 on for 16"),
+        "part before its storage": (part("1", -1, 4), "from -4 on for 16"),
+        "part of negative length": (part("1", 4, -4), "from 16 on for -16"),
+        "huge part": (part("1", 1 << 70, 1 << 70), "the part '1' of a storage of 16 bytes"),
+        "tensor past its part": (part("1", 0, 3), "reaches past its storage of 12 bytes"),
+        "part told twice": (two(tensor(old_storage(view=("1", 0, 4))), tensor(old_storage(view=("1", 1, 3)))), told),
+        "part of another": (
+            two(tensor(old_storage(view=("1", 0, 4))), tensor(old_storage("2", view=("1", 0, 4)))),
+            told,
+        ),
+        "part that is a number": (tensor(old_storage(view=7)), wrong),
+        "part of two": (part("1", 0), wrong),
+        "part of floats": (part("1", 0.0, 4.0), wrong),
+        "part of bools": (part("1", False, True), wrong),
+        "part by number": (part(1, 0, 4), wrong),
+        "part with a long name": (part("1" * 4000, 0, 4), wrong),
+        "part of laughs": (tensor(old_storage(view=laughs("tuples"))), wrong),
+        "part with a key of laughs": (tensor(old_storage(view=laughs("lists"))), wrong),
+        "no part": (tensor(storage()), no_storage),
+        "storage with seven fields": (
+            tensor(push(("storage", name("torch", "FloatStorage"), "0", "cpu", 4, None, None)) + b"Q"),
+            no_storage,
+        ),
+        "huge storage": (tensor(old_storage(count=1 << 62)), "bytes in a file of"),
+        "storage of the file's size": (tensor(old_storage(count=1 << 20)), "of 4194304 bytes in a file of"),
+        "negative storage": (tensor(old_storage(count=-4)), "of -16 bytes in a file of"),
+        "bool storage": (tensor(old_storage(count=True)), no_storage),
+        "storage with a long name": (tensor(old_storage(key="0" * 4000)), "bytes in a file of"),
+        "storage by number": (tensor(old_storage(key=0)), no_storage),
+        "storage of two types": (two(tensor(old_storage(kind="IntStorage"))), "the storage '0' with two types or siz"),
+        "storage of two sizes": (two(tensor(old_storage(count=3), shape=(3,))), "the storage '0' with two types or si"),
+        "storage that is not listed": (tensor(old_storage("9")), "it lists 1 storages, which are not the 1"),
+        "untyped storage": (
+            tensor(old_storage(kind="UntypedStorage", count=16, module="torch.storage")),
+            "UntypedStorage that does not say its dtype",
+        ),
+        "module": (push(("module", name("torch", "FloatStorage"), "x.py", "import os")) + b"Q", no_storage),
+        "module of os": (push(("module", SYSTEM, "x.py", "import os")) + b"Q", r"os\.system"),
+    }
+
+
+def old_files() -> dict[str, tuple[bytes, str]]:
+    """Whole files in the old format."""
+    head = (pickled(MAGIC), pickled(1001), pickled(MACHINE))
+    not_torch = "a pickle, but none of torch.save"
+    lies = r"no file that torch.save writes: "
+    count = lies + r"at byte \d+ are "
+    order = lies + "it lists"
+    machine = "does not say of which machine it is"
+    good = old_torch()
+
+    def machine_is(**change: object) -> bytes:
+        return old_torch(head=(*head[:2], pickled({**MACHINE, **change})))
+
+    def filled(length: int, *storages: Stored) -> bytes:
+        return old_torch(storages=list(storages) or [("0", 4, bytes(length))])
+
+    return {
+        **{f"tensor: {k}": (old_torch(state(value)), says) for k, (value, says) in old_tensors().items()},
+        "magic alone": (head[0], r"cut off at byte \d+"),
+        "wrong magic": (old_torch(head=(pickled(MAGIC + 1), *head[1:])), not_torch + ": it starts with an int"),
+        "magic as a text": (old_torch(head=(pickled(str(MAGIC)), *head[1:])), not_torch + ": it starts with a str"),
+        "magic of laughs": (old_torch(head=(program(laughs("tuples")), *head[1:])), not_torch),
+        "magic that is true": (old_torch(head=(pickled(True), *head[1:])), not_torch + ": it starts with a bool"),
+        "no magic": (old_torch(head=head[1:]), not_torch),
+        "huge magic": (b"\x80\x02\x8b\xff\xff\xff\x7f" + good, "an integer of 2147483647 bytes"),
+        "version 1000": (old_torch(head=(head[0], pickled(1000), head[2])), "version 1000, and only 1001 is known"),
+        "version of laughs": (old_torch(head=(head[0], program(laughs("lists")), head[2])), "version a list, and only"),
+        "version as a text": (old_torch(head=(head[0], pickled("1001"), head[2])), "version a str, and only"),
+        "no version": (old_torch(head=(head[0], head[2])), "version a dict, and only"),
+        "machine is a list": (old_torch(head=(*head[:2], pickled([1]))), machine),
+        "machine of laughs": (old_torch(head=(*head[:2], program(laughs("dicts")))), machine),
+        "machine of another version": (machine_is(protocol_version=1002), machine),
+        "big-endian": (machine_is(little_endian=False), "big-endian machine"),
+        "neither endian": (machine_is(little_endian=None), "big-endian machine"),
+        "endian of laughs": (
+            old_torch(
+                head=(
+                    *head[:2],
+                    program(
+                        b"}(",
+                        text("protocol_version"),
+                        push(1001),
+                        text("little_endian"),
+                        laughs("tuples"),
+                        b"u",
+                    ),
+                )
+            ),
+            "big-endian machine",
+        ),
+        "no machine": (old_torch(head=head[:2]), "a persistent id"),
+        "storage in the magic": (old_torch(head=(program(old_storage()), *head[1:])), "a persistent id"),
+        "storage in the keys": (old_torch(keys=program(b"](", old_storage(), b"e")), "a persistent id"),
+        "keys are a dict": (old_torch(keys=pickled({"0": 1})), "its list of storages is a dict"),
+        "keys are a text": (old_torch(keys=pickled("0")), "its list of storages is a str"),
+        "keys are numbers": (old_torch(keys=pickled([0])), "or not of texts"),
+        "keys of laughs": (old_torch(keys=program(laughs("lists"))), "or not of texts"),
+        "a key of laughs": (old_torch(keys=program(b"](", laughs("tuples"), b"e")), "or not of texts"),
+        "no keys": (old_torch(keys=pickled([])), order + " 0 storages"),
+        "a key twice": (old_torch(keys=pickled(["0", "0"])), order + " 2 storages"),
+        "a key too many": (old_torch(keys=pickled(["0", "1"])), order + " 2 storages"),
+        "another key": (old_torch(keys=pickled(["1"])), order + " 1 storages"),
+        "a long key": (old_torch(keys=pickled(["0" * 5000])), "or not of texts"),
+        "no storages": (old_torch(storages=[], keys=pickled(["0"])), "is cut off: storage '0' ends at byte"),
+        "storage cut off": (filled(15), "is cut off: storage '0' ends at byte"),
+        "bytes behind": (filled(17), lies + "there are 1 bytes behind the last storage"),
+        "another file behind": (good + good, "bytes behind the last storage"),
+        "a zip behind": (good + torch_zip(), "bytes behind the last storage"),
+        "a storage behind": (filled(0, ("0", 4, bytes(16) + struct.pack("<q", 4) + bytes(16))), "24 bytes behind"),
+        "count too small": (filled(0, ("0", 3, bytes(16))), count + "3 elements, and its tensors say 16 bytes"),
+        "count of nothing": (filled(0, ("0", 0, bytes(16))), count + "0 elements"),
+        "count too large": (filled(0, ("0", 5, bytes(20))), count + "5 elements"),
+        "count of 2**62": (filled(0, ("0", 1 << 62, bytes(16))), count + "4611686018427387904 elements"),
+        "negative count": (filled(0, ("0", -4, bytes(16))), count + "-4 elements"),
+        "count in bytes": (filled(0, ("0", 16, bytes(16))), count + "16 elements"),
+        "no state dict": (old_torch(data=b""), "the opcode"),
+        "state dict is a list": (old_torch(data=program(b"](", tensor(old_storage()), b"e")), "holds a list, not"),
+        "state dict is a tensor": (old_torch(data=program(tensor(old_storage()))), "holds a tensor, not the dict"),
+        "state dict of storages": (old_torch(data=state(old_storage())), "holds no tensors, but 'w0' .a storage."),
+        "only the state dict": (state(tensor(old_storage())), "a persistent id"),
+    }
 
 
 def zips() -> dict[str, tuple[bytes, str]]:
@@ -771,10 +1126,25 @@ def zips() -> dict[str, tuple[bytes, str]]:
         "big-endian": (torch_zip(records={"archive/byteorder": b"big"}), "big-endian"),
         "empty pickle": (torch_zip(b""), "cut off"),
         "pickle that reaches into the next record": (torch_zip(b"\x80\x04C\xff."), r"cut off at byte \d+"),
+        "storage of two types": (
+            torch_zip(state(tensor(), tensor(storage(kind="IntStorage")))),
+            "the storage '0' with two types or sizes",
+        ),
+        "storage of two sizes": (
+            torch_zip(state(tensor(), tensor(storage(count=3), shape=(3,)))),
+            "the storage '0' with two types or sizes",
+        ),
+        "record that claims to be a folder": (patched(central + 38, "<L", 0x10), "'archive/version' of 2 bytes claims"),
+        "keys that collide": (torch_zip(program(b"}(", *_colliding(60_000), b"u")), "holds no tensors"),
         "PK and nothing": (b"PK", only),
         "a web page": (b"<html>", "starts with b'<htm'"),
         "empty": (b"", "starts with b''"),
     }
+
+
+def _colliding(count: int) -> list[bytes]:
+    """Items whose keys have all the same hash in Python."""
+    return [integer(i * ((1 << 61) - 1)) + b"N" for i in range(1, count + 1)]
 
 
 def _shift(data: bytes, prefix: bytes) -> bytes:
@@ -859,7 +1229,9 @@ def safetensors_files() -> dict[str, tuple[bytes, str]]:
         "33 dimensions": (safetensors({"w": entry(shape=[1] * 33)}), wrong),
         "100000 dimensions": (safetensors({"w": entry(shape=[1] * 100_000)}), wrong),
         "shape is an object": (safetensors({"w": entry(shape={})}), wrong),
-        "other dtype": (safetensors({"w": entry(dtype="F8_E4M3")}), "the dtype 'F8_E4M3', which is not supported"),
+        "other dtype": (safetensors({"w": entry(dtype="C64")}), "the dtype 'C64', which is not supported"),
+        "packed dtype": (safetensors({"w": entry(dtype="F4")}), "the dtype 'F4', which is not supported"),
+        "unsigned and wide": (safetensors({"w": entry(dtype="U64")}), bytes_),
         "dtype with control characters": (safetensors({"w": entry(dtype="\x1b[2J")}), r"the dtype '\\x1b\[2J'"),
         "dtype is a list": (safetensors({"w": entry(dtype=["F32"])}), wrong),
         "no dtype": (safetensors({"w": {"shape": [4], "data_offsets": [0, 16]}}), wrong),

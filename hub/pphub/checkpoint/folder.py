@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from pphub.checkpoint.json_text import MAX_JSON_BYTES, parse_json
 from pphub.checkpoint.pdparams import read_pdparams
 from pphub.checkpoint.safetensors import read_safetensors
 from pphub.checkpoint.tensor import file_size
-from pphub.checkpoint.torch_zip import read_torch_zip, refuse_unsafe_legacy
-from pphub.errors import ConversionFailed, Corrupt, FileNotInModel, UnsafeCheckpoint
+from pphub.checkpoint.torch_legacy import read_torch_legacy
+from pphub.checkpoint.torch_zip import read_torch_zip
+from pphub.errors import Corrupt, FileNotInModel, UnsafeCheckpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,6 +24,16 @@ __all__ = ["is_paddle", "open_checkpoint", "read_config", "read_json", "read_wei
 
 _CONFIG_FILES: Final = ("config.json", "model_config.json")  # the second is PaddleNLP's before 2.5
 _SHARD: Final = re.compile(r"[\w.-]+")
+_PARALLEL: Final = "module."  # torch's DataParallel puts it before every name
+# What is found under the names of weights, by where its mark stands.
+_FOREIGN: Final = (
+    (0, b"version https://git-lfs", "a pointer of Git LFS to the file, and not the file", "fetch it with git lfs pull"),
+    (0, b"\x1f\x8b", "a gzip archive", "unpack it, and use the checkpoint in it"),
+    (257, b"ustar", "a tar archive", "unpack it, and use the checkpoint in it; torch 0.1 wrote such files itself"),
+    (0, b"\x89HDF", "an HDF5 file, as Keras writes them", "use the weights of torch or Paddle of the same model"),
+    (0, b"GGUF", "a GGUF file of llama.cpp", "use the weights of torch or Paddle of the same model"),
+)
+_HEAD_BYTES: Final = 262
 
 
 def is_paddle(names: Iterable[str]) -> bool:
@@ -31,6 +43,8 @@ def is_paddle(names: Iterable[str]) -> bool:
 
 def open_checkpoint(folder: Path, names: tuple[str, ...]) -> dict[str, Tensor]:
     """The tensors of one checkpoint, whole or in shards.
+
+    Where all names begin with ``module.``, as DataParallel has it, they are given without it.
 
     Args:
         folder: the model folder.
@@ -48,27 +62,36 @@ def open_checkpoint(folder: Path, names: tuple[str, ...]) -> dict[str, Tensor]:
         if len(names) > 1:
             msg = f"{folder} holds several weight files and no index that tells their parts: {', '.join(names)}"
             raise FileNotInModel(msg, hint="keep one of them, or the index.json that belongs to them")
-        return read_weights(folder / names[0])
-    return _open_shards(folder, index)
+        return _without_parallel(read_weights(folder / names[0]))
+    return _without_parallel(_open_shards(folder, index))
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """The tensors of one file; the format is told by its name and its first bytes."""
     file_size(path)
+    with path.open("rb") as stream:
+        head = stream.read(_HEAD_BYTES)
+    for at, mark, what, hint in _FOREIGN:
+        if head.startswith(mark, at):
+            msg = f"{path.name} is {what}"
+            raise Corrupt(msg, hint=hint)
     if path.suffix == ".safetensors":
         return read_safetensors(path)
     if path.suffix == ".pdparams":
         return read_pdparams(path)
-    with path.open("rb") as stream:
-        head = stream.read(4)
     if head.startswith(b"PK"):
         return read_torch_zip(path)
     if head.startswith(b"\x80"):
-        refuse_unsafe_legacy(path)
-        msg = f"{path.name} is a checkpoint in the old format of torch (before 1.6), which is not supported yet"
-        raise ConversionFailed(msg, hint="load it with torch, if you trust it, and save it again")
-    msg = f"{path.name} is no checkpoint of torch: it starts with {head!r}"
+        return read_torch_legacy(path)
+    msg = f"{path.name} is no checkpoint of torch: it starts with {head[:4]!r}"
     raise Corrupt(msg, hint="the file is truncated or damaged, or a web page; get it again from its source")
+
+
+def _without_parallel(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    if not all(name.startswith(_PARALLEL) for name in tensors):
+        return tensors
+    bare = {name.removeprefix(_PARALLEL): tensor for name, tensor in tensors.items()}
+    return {name: replace(tensor, name=name) for name, tensor in bare.items()}
 
 
 def _open_shards(folder: Path, index: str) -> dict[str, Tensor]:

@@ -16,14 +16,18 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import numpy as np
 
+from pphub.checkpoint.numpy_pickles import NUMPY_NAMES, ArrayInFile, set_array_state
+from pphub.checkpoint.state_dict import find_state_dict
 from pphub.checkpoint.tensor import DTYPES, MAX_DIMENSIONS, MAX_SIZE, Array, Tensor, contiguous_strides, file_size
-from pphub.checkpoint.unpickle import Bytes, LongText, Marker, Objection, Unpickler, Unsupported
-from pphub.errors import Corrupt, UnsafeCheckpoint
+from pphub.checkpoint.unpickle import Objection, Unpickler
+from pphub.errors import ConversionFailed, UnsafeCheckpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from typing import BinaryIO
+
+    from pphub.checkpoint.unpickle import Names
 
 __all__ = ["PdparamsWriter", "Written", "read_pdparams"]
 
@@ -44,7 +48,6 @@ _DTYPE_CODES: Final = {  # numpy's type codes; paddle takes uint16 for bfloat16
     "uint8": "u1",
     "bool": "b1",
 }
-_DTYPES_BY_CODE: Final = {code: dtype for dtype, code in _DTYPE_CODES.items()}
 
 
 # -- writing -------------------------------------------------------------------------------------------------
@@ -81,7 +84,13 @@ class PdparamsWriter:
             names: keys of the dict; each must be new.
             dtype: a key of ``DTYPES``; bfloat16 comes as uint16.
             array: the values, of that dtype; written row-major.
+
+        Raises:
+            ConversionFailed: paddle has no such dtype.
         """
+        if dtype not in _DTYPE_CODES:
+            msg = f"{names[0]} is {dtype}, which paddle does not know"
+            raise ConversionFailed(msg, hint="convert the checkpoint to float32, float16 or bfloat16 first")
         if array.dtype != DTYPES[dtype]:
             msg = f"{names[0]!r} is to be written as {dtype}, but is {array.dtype}"
             raise ValueError(msg)
@@ -176,63 +185,37 @@ class PdparamsWriter:
 # -- reading -------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class _ArrayInFile:
-    """What ``numpy.core.multiarray._reconstruct`` stands for until its state is known."""
-
-    dtype: str = ""
-    shape: tuple[int, ...] = ()
-    fortran: bool = False
-    start: int = -1
-    length: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _DType:
-    name: str
-
-
 def read_pdparams(path: Path) -> dict[str, Tensor]:
     """The arrays of a file of ours or of ``paddle.save``, by name; their values stay on disk.
 
     This is also the guard that stands before any such file is trusted.
 
     Raises:
-        UnsafeCheckpoint: the pickle names anything but numpy arrays.
-        Corrupt: it is truncated, or is no dict of arrays.
+        UnsafeCheckpoint: the pickle names anything but numpy arrays, or lies about them.
+        Corrupt: it is truncated, or holds no weights; see ``state_dict``.
     """
     size = file_size(path)
-    tensors: dict[str, Tensor] = {}
     with path.open("rb") as stream:
-        root = _load(path, stream, size)
-    for name, value in root.items():
-        if type(name) is not str:
-            msg = f"{path.name} has the key {name} of type {type(name).__name__} among its names"
-            raise Corrupt(msg)
-        if name == _NAME_TABLE:
-            _check_name_table(path, value)
-        else:
-            tensors[name] = _tensor(path, name, value)
-    if not tensors:
-        msg = f"{path.name} holds no arrays"
-        raise Corrupt(msg)
+        root = Unpickler(stream, size, path.name, _NAMES, build=set_array_state).load()
+    if type(root) is dict:
+        _check_name_table(path, root.pop(_NAME_TABLE, {}))
+        root |= _join_parts(path, root)
+    found = find_state_dict(path.name, root, lambda value: _array(value) is not None)
+    tensors: dict[str, Tensor] = {}
+    for name, value in found.items():
+        array = _array(value)
+        if array is not None:
+            tensors[name] = array if isinstance(array, Tensor) else array.as_tensor(path, name)
     return tensors
 
 
-def _load(path: Path, stream: BinaryIO, size: int) -> dict[object, object]:
-    root = Unpickler(stream, size, path.name, _NAMES, build=_set_state).load()
-    if type(root) is not dict:
-        msg = f"{path.name} holds {_shown(root)}, not the dict of a checkpoint"
-        raise Corrupt(msg)
-    if _SPLIT_TABLE in root:
-        msg = f"{path.name} holds arrays in parts, as pickle protocols 2 and 3 need them, which is not supported yet"
-        raise Corrupt(msg, hint=_SAVE_AGAIN)
-    return root
-
-
-def _shown(value: object) -> str:
-    """The kind of a value, and never the value: it may be endless when it is written out."""
-    return "an array" if isinstance(value, _ArrayInFile) else f"a {type(value).__name__.strip('_')}"
+def _array(value: object) -> ArrayInFile | Tensor | None:
+    """The array that a value is, alone or in a pair with its name in paddle; None if it is something else."""
+    if type(value) is tuple and len(value) == 2 and type(value[0]) is str:
+        value = value[1]
+    if isinstance(value, Tensor):  # one that was in parts
+        return value
+    return value if isinstance(value, ArrayInFile) and value.data is not None else None
 
 
 def _check_name_table(path: Path, table: object) -> None:
@@ -241,110 +224,68 @@ def _check_name_table(path: Path, table: object) -> None:
         raise UnsafeCheckpoint(msg)
 
 
-def _tensor(path: Path, name: str, value: object) -> Tensor:
-    if type(value) is tuple and len(value) == 2 and type(value[0]) is str:  # (name of the tensor in paddle, array)
-        value = value[1]
-    if not isinstance(value, _ArrayInFile) or value.start < 0:
-        msg = f"{path.name}: {name[:80]!r} is {_shown(value)}, and no array that lies whole in the file"
-        raise Corrupt(msg, hint=_SAVE_AGAIN)
-    strides = contiguous_strides(value.shape)
-    if value.fortran:
-        strides = tuple(reversed(contiguous_strides(value.shape[::-1])))
-    return Tensor(name, value.dtype, value.shape, strides, path, value.start, value.length)
+def _join_parts(path: Path, root: dict[object, object]) -> dict[str, Tensor]:
+    """Take the parts out of the root, and return the arrays that they are.
+
+    Protocols 2 and 3 cannot write 4 GiB at once, so paddle cuts arrays of more than 1 GiB into ``NAME@@.0`` and so
+    on, and keeps a table ``{NAME: {"OriginShape": sizes, "slices": [names of the parts]}}``.
+    """
+    table = root.pop(_SPLIT_TABLE, {})
+    if type(table) is not dict:
+        _refuse_parts(path, "is no dict")
+    tensors: dict[str, Tensor] = {}
+    for name, entry in table.items():
+        match name, entry:
+            case str(), {"OriginShape": tuple(shape), "slices": list(parts), **rest} if (
+                not rest and _are_sizes(shape) and parts and all(type(part) is str for part in parts)
+            ):
+                # Each is taken out, so none can be used twice.
+                arrays = [root.pop(part, None) for part in parts]
+                tensors[name] = _joined(path, name, shape, arrays)
+            case _:
+                _refuse_parts(path, "says something else than shapes and names")
+        if name in root:
+            _refuse_parts(path, f"has {name[:80]!r}, which is there whole as well")
+    return tensors
 
 
-def _wrong(what: str) -> NoReturn:
-    raise Objection(UnsafeCheckpoint, what)
+def _joined(path: Path, name: str, shape: tuple[int, ...], parts: list[object]) -> Tensor:
+    arrays = [part for part in parts if isinstance(part, ArrayInFile) and part.data is not None]
+    dtypes = {array.dtype for array in arrays}
+    if len(arrays) != len(parts) or len(dtypes) != 1 or any(len(array.shape) != 1 for array in arrays):
+        _refuse_parts(path, f"has {name[:80]!r}, whose parts are not there, or do not fit together")
+    if sum(array.size for array in arrays) != math.prod(shape):
+        _refuse_parts(path, f"has {name[:80]!r} of the shape {shape[:8]}, which is not what its parts hold")
+    pieces = tuple(array.piece for array in arrays)
+    length = sum(piece.length for piece in pieces)
+    return Tensor(name, dtypes.pop(), shape, contiguous_strides(shape), path, pieces[0].start, length, pieces=pieces)
 
 
-# -- stand-ins for the few functions an array names; paddle.load is safe only if they take no more than ours do --
+def _are_sizes(shape: tuple[object, ...]) -> bool:
+    return len(shape) <= MAX_DIMENSIONS and all(type(size) is int and 0 <= size <= MAX_SIZE for size in shape)
 
 
-@dataclass(frozen=True, slots=True)
-class _Encoded:
-    """Bytes that pickle protocol 2 wrote as a text."""
-
-
-def _encode(text: object, codec: object) -> _Encoded:
-    if not isinstance(text, (str, LongText)) or codec != "latin1":
-        _wrong("a call of _codecs.encode that makes no bytes")
-    return _Encoded()
+def _refuse_parts(path: Path, what: str) -> NoReturn:
+    msg = f"{path.name}: {_SPLIT_TABLE}, the table of arrays in parts, {what}"
+    raise UnsafeCheckpoint(msg, hint=_SAVE_AGAIN)
 
 
 def _make_tuple(items: object) -> object:
     if type(items) is not tuple:
-        _wrong("a tuple of something else")
+        raise Objection(UnsafeCheckpoint, "a tuple of something else")
     return items
-
-
-def _reconstruct(kind: object, shape: object, code: object) -> _ArrayInFile:
-    if isinstance(code, _Encoded):
-        what = "an array of pickle protocol 2, whose bytes do not lie whole in the file; that is not supported yet"
-        raise Objection(Corrupt, what, _SAVE_AGAIN)
-    # numpy allocates what the shape says.
-    if kind != Marker("ndarray") or type(shape) is not tuple or shape != (0,) or not isinstance(code, Bytes):
-        _wrong("an array that does not start empty, or is of a class that is not numpy's")
-    return _ArrayInFile()
-
-
-def _from_buffer(data: object, dtype: object, shape: object, order: object) -> _ArrayInFile:
-    if order not in ("C", "F"):
-        _wrong("an array in neither row-major nor column-major order")
-    array = _ArrayInFile()
-    _fill(array, shape, dtype, order == "F", data)
-    return array
-
-
-def _make_dtype(code: object, *flags: object) -> _DType:
-    if type(code) is not str or code not in _DTYPES_BY_CODE:
-        shown = ascii(code[:20]) if isinstance(code, str) else f"that is a {type(code).__name__}"
-        _wrong(f"an array with the dtype {shown}, which is not supported")
-    if len(flags) > 2 or not all(isinstance(flag, (bool, int)) for flag in flags):
-        _wrong("an array with a dtype made of more than its code")
-    return _DType(_DTYPES_BY_CODE[code])
-
-
-def _set_state(target: object, state: object) -> object:
-    match target, state:
-        case _DType(), (3, "<" | "|", None, None, None, -1, -1, 0):
-            return target
-        case _ArrayInFile(), (1, shape, dtype, bool(fortran), data):
-            _fill(target, shape, dtype, fortran, data)
-            return target
-        case _DType(), _:
-            _wrong("a dtype that is big-endian, or made of others")
-    _wrong("a state that is none of an array")
-
-
-def _fill(array: _ArrayInFile, shape: object, dtype: object, fortran: bool, data: object) -> None:
-    if not isinstance(dtype, _DType) or not isinstance(data, Bytes):
-        _wrong("an array without a dtype, or whose bytes do not lie whole in the file")
-    if type(shape) is not tuple or len(shape) > MAX_DIMENSIONS:
-        _wrong("an array whose shape is no tuple, or far too long")
-    if not all(type(size) is int and 0 <= size <= MAX_SIZE for size in shape):
-        _wrong("an array with a negative or absurd size")
-    needed = math.prod(shape) * DTYPES[dtype.name].itemsize
-    if needed != data.length:
-        _wrong(f"an array of {data.length} bytes whose shape needs {needed}")
-    array.dtype, array.shape, array.fortran = dtype.name, shape, fortran
-    array.start, array.length = data.start, data.length
 
 
 def _ordered_dict(*items: object) -> dict[object, object]:
     if items:
-        _wrong("an OrderedDict with contents of its own")
+        raise Objection(UnsafeCheckpoint, "an OrderedDict with contents of its own")
     return {}
 
 
-_NAMES: Final[dict[str, Callable[..., object] | Marker | Unsupported]] = {
+# paddle.load is safe behind this reader only if these take no more than the true ones do.
+_NAMES: Final[Names] = {
+    **NUMPY_NAMES,
     "collections OrderedDict": _ordered_dict,
-    "numpy ndarray": Marker("ndarray"),
-    "numpy dtype": _make_dtype,
-    "numpy.core.multiarray _reconstruct": _reconstruct,
-    "numpy._core.multiarray _reconstruct": _reconstruct,
-    "numpy.core.numeric _frombuffer": _from_buffer,
-    "numpy._core.numeric _frombuffer": _from_buffer,
-    "_codecs encode": _encode,
     "builtins tuple": _make_tuple,
     "__builtin__ tuple": _make_tuple,
 }

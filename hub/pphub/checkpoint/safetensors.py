@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final
 
-from pphub.checkpoint.json_text import MAX_JSON_BYTES, parse_json
+from pphub.checkpoint.json_text import MAX_JSON_BYTES, MAX_VALUES, parse_json
 from pphub.checkpoint.tensor import DTYPES, MAX_DIMENSIONS, MAX_SIZE, Tensor, contiguous_strides, file_size
 from pphub.errors import Corrupt, UnsafeCheckpoint
 
@@ -27,9 +27,21 @@ _DTYPES: Final = {
     "I32": "int32",
     "I16": "int16",
     "I8": "int8",
+    "U64": "uint64",
+    "U32": "uint32",
+    "U16": "uint16",
     "U8": "uint8",
     "BOOL": "bool",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz",
+    "F8_E5M2": "float8_e5m2",
+    "F8_E5M2FNUZ": "float8_e5m2fnuz",
+    "F8_E8M0": "float8_e8m0fnu",
 }
+_MOST_HEADER_BYTES: Final = 100_000_000  # the format's own limit
+# A header may be longer than other JSON only where it describes much: tensors are larger than their description.
+_BYTES_PER_HEADER_BYTE: Final = 16
+_BYTES_PER_VALUE: Final = 256
 _DAMAGED: Final = "the file is truncated or damaged; get it again from its source"
 
 
@@ -68,12 +80,12 @@ def _header(path: Path, size: int) -> tuple[dict[str, Any], int]:
         if size < 8 or length > size - 8:
             msg = f"{path.name} is no safetensors file, or is cut off within its header"
             raise Corrupt(msg, hint=_DAMAGED)
-        if length > MAX_JSON_BYTES:
+        if length > max(MAX_JSON_BYTES, min(size // _BYTES_PER_HEADER_BYTE, _MOST_HEADER_BYTES)):
             msg = f"{path.name} claims a header of {length} bytes"
             raise UnsafeCheckpoint(msg)
         text = stream.read(length)
     try:
-        header = parse_json(text, strict=True)
+        header = parse_json(text, strict=True, most_values=max(MAX_VALUES, size // _BYTES_PER_VALUE))
     except ValueError as error:
         msg = f"the header of {path.name} {error}"
         raise Corrupt(msg, hint=_DAMAGED) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import math
 import stat
 from dataclasses import dataclass
@@ -13,9 +14,10 @@ import numpy.typing as npt
 from pphub.errors import Corrupt, FileNotInModel, StorageFailed, UnsafeCheckpoint
 
 if TYPE_CHECKING:
+    from io import FileIO
     from pathlib import Path
 
-__all__ = ["DTYPES", "MAX_DIMENSIONS", "MAX_SIZE", "Array", "Tensor", "contiguous_strides", "file_size"]
+__all__ = ["DTYPES", "MAX_DIMENSIONS", "MAX_SIZE", "Array", "Piece", "Tensor", "contiguous_strides", "file_size"]
 
 Array = npt.NDArray[np.generic]
 
@@ -29,16 +31,27 @@ DTYPES: Final[dict[str, np.dtype[np.generic]]] = {
     "int32": np.dtype("<i4"),
     "int16": np.dtype("<i2"),
     "int8": np.dtype("i1"),
+    "uint64": np.dtype("<u8"),
+    "uint32": np.dtype("<u4"),
+    "uint16": np.dtype("<u2"),
     "uint8": np.dtype("u1"),
     "bool": np.dtype("?"),
+    # Of these we carry the bits, too: what they are worth is in the name.
+    "float8_e4m3fn": np.dtype("u1"),
+    "float8_e4m3fnuz": np.dtype("u1"),
+    "float8_e5m2": np.dtype("u1"),
+    "float8_e5m2fnuz": np.dtype("u1"),
+    "float8_e8m0fnu": np.dtype("u1"),
 }
-"""The dtypes that are understood, by name, as they lie in a file (little-endian)."""
+"""The dtypes that are understood, by torch's names, as they lie in a file (little-endian)."""
 
 MAX_DIMENSIONS: Final = 32  # numpy's own
 MAX_SIZE: Final = 1 << 56  # of a number in a file: far beyond any tensor, and no sum of them overflows in numpy
 
 # An expanded view (stride 0) can claim far more elements than the file holds; real ones are small buffers.
 _MAX_EXPANDED_BYTES: Final = 64 << 20
+_BLOCK: Final = 1 << 20
+_GET_AGAIN: Final = "the file is truncated or damaged; get it again from its source"
 
 
 def file_size(path: Path) -> int:
@@ -75,6 +88,21 @@ def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a storage that does not lie in the file in one place and as it is.
+
+    Attributes:
+        start: byte in the file where it begins.
+        length: bytes of the storage that it holds.
+        encoded: bytes that it takes in the file as UTF-8 text, one character a byte; 0: it lies there as it is.
+    """
+
+    start: int
+    length: int
+    encoded: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Tensor:
     """A view of a region of a file.
 
@@ -87,6 +115,7 @@ class Tensor:
         start: byte in the file where the storage begins.
         length: bytes of the storage.
         offset: first element of the view within the storage.
+        pieces: of the storage, in order, where it does not lie at ``start`` as it is; the view is all of it then.
 
     Raises:
         UnsafeCheckpoint: on construction, when the view reaches outside its storage or claims too much.
@@ -100,6 +129,7 @@ class Tensor:
     start: int
     length: int
     offset: int = 0
+    pieces: tuple[Piece, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.shape) > MAX_DIMENSIONS:
@@ -115,6 +145,8 @@ class Tensor:
             self._refuse(f"of shape {self.shape} reaches past its storage of {self.length} bytes")
         if self.nbytes > max(self._span() * self.itemsize, _MAX_EXPANDED_BYTES):
             self._refuse(f"claims {self.nbytes} bytes of a far smaller storage")
+        if self.pieces and not self.length == sum(piece.length for piece in self.pieces) == self.nbytes:
+            self._refuse(f"of shape {self.shape} is not what its {len(self.pieces)} pieces hold")
         try:
             self.name.encode()
         except UnicodeEncodeError:
@@ -154,22 +186,60 @@ class Tensor:
         """The values, row-major, in memory of their own.
 
         Raises:
-            Corrupt: the file is shorter than it was.
+            Corrupt: the file is shorter than it was, or a piece does not hold what it should.
         """
         dtype = DTYPES[self.dtype]
         span = self._span()
         flat = np.empty(span, dtype)
+        view = flat.view(np.uint8).data if span else memoryview(b"")
         with self.path.open("rb", buffering=0) as stream:
-            stream.seek(self.start + self.offset * dtype.itemsize)
-            view = flat.view(np.uint8).data if span else memoryview(b"")
-            while view:
-                count = stream.readinto(view)
-                if not count:
-                    msg = f"{self.path.name} ends in the middle of tensor {self.name[:80]!r}"
-                    raise Corrupt(msg, hint="the file is truncated; get it again from its source")
-                view = view[count:]
+            if not self.pieces:
+                self._read_into(stream, self.start + self.offset * dtype.itemsize, view)
+            for piece in self.pieces:
+                if piece.encoded:
+                    self._decode_into(stream, piece, view[: piece.length])
+                else:
+                    self._read_into(stream, piece.start, view[: piece.length])
+                view = view[piece.length :]
         if self.strides == contiguous_strides(self.shape) or not span:
             return flat.reshape(self.shape)
         byte_strides = [stride * dtype.itemsize for stride in self.strides]
         strided = np.lib.stride_tricks.as_strided(flat, self.shape, byte_strides, writeable=False)
         return np.ascontiguousarray(strided)
+
+    def _read_into(self, stream: FileIO, start: int, view: memoryview) -> None:
+        stream.seek(start)
+        while view:
+            count = stream.readinto(view)
+            if not count:
+                self._ends_early()
+            view = view[count:]
+
+    def _decode_into(self, stream: FileIO, piece: Piece, view: memoryview) -> None:
+        """Decode block by block: what is in memory beside the values is one block."""
+        stream.seek(piece.start)
+        left = piece.encoded
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        try:
+            while left:
+                block = stream.read(min(left, _BLOCK))
+                if not block:
+                    self._ends_early()
+                left -= len(block)
+                data = decoder.decode(block, final=not left).encode("latin-1")
+                view[: len(data)] = data  # fails when there is more of it than there should be
+                view = view[len(data) :]
+        except Corrupt:
+            raise
+        except ValueError as error:
+            raise self._is_no_text(piece) from error
+        if view:
+            raise self._is_no_text(piece)
+
+    def _is_no_text(self, piece: Piece) -> Corrupt:
+        msg = f"{self.path.name}: the text at byte {piece.start} is not the bytes of tensor {self.name[:80]!r}"
+        return Corrupt(msg, hint=_GET_AGAIN)
+
+    def _ends_early(self) -> NoReturn:
+        msg = f"{self.path.name} ends in the middle of tensor {self.name[:80]!r}"
+        raise Corrupt(msg, hint=_GET_AGAIN)

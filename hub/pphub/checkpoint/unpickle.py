@@ -11,7 +11,7 @@ from __future__ import annotations
 import pickle
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
 from pphub.errors import Corrupt, Refused, UnsafeCheckpoint
 
@@ -19,31 +19,53 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import BinaryIO
 
-__all__ = ["Bytes", "LongText", "Marker", "Objection", "Unpickler", "Unsupported"]
+__all__ = [
+    "ENCODE",
+    "Bytes",
+    "Function",
+    "LargeKey",
+    "LongText",
+    "Marker",
+    "Names",
+    "Objection",
+    "Unpickler",
+    "Unsupported",
+    "kind_of",
+]
 
 # One opcode makes at most about a hundred bytes of objects, so this bounds memory and time at once. A tensor takes
-# about 35 opcodes, so there is room for some 20,000 of them.
+# about 35 opcodes, so there is room for some 20,000 of them; in a large file for more, up to some 120,000.
 _MAX_STEPS: Final = 750_000
+_BYTES_PER_STEP: Final = 256
+_MOST_STEPS: Final = 5_000_000
 _TEXT_BYTES_PER_STEP: Final = 16
 _MAX_TEXT_BYTES: Final = 4096  # no name is longer
 _MAX_INT_BYTES: Final = 16
 _MAX_ARGUMENTS: Final = 8
-# Keys are hashed: other types could recurse, and large ints can be chosen to collide.
+# Keys are hashed: other types than text could recurse, and large ints can be chosen to collide.
 _MAX_INT_KEY: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Bytes:
-    """A byte string of the pickle, left where it is: its first byte in the file, and its length."""
+    """A byte string of the pickle, left where it is.
+
+    Attributes:
+        start: its first byte in the file.
+        length: how many bytes it takes there.
+        text: each byte is written as the character of that number, in UTF-8, as protocol 2 has it.
+    """
 
     start: int
     length: int
+    text: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class LongText:
-    """A text too long to be a name, left in the file."""
+    """A text too long to be a name, left in the file: its first byte there, and how many it takes."""
 
+    start: int
     length: int
 
 
@@ -59,6 +81,10 @@ class Unsupported:
     """Stands for something harmless that is not understood; says what, for the message."""
 
     what: str
+
+
+ENCODE: Final = Marker("_codecs.encode")
+"""What an allow-list has for ``_codecs.encode``: the call by which protocol 2 makes bytes of a text."""
 
 
 class Objection(Exception):
@@ -78,11 +104,31 @@ class Objection(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Global:
+class Function:
     """A name of the file that is on the allow-list; ``call`` is ours."""
 
     name: str
     call: Callable[..., object]
+
+
+Names: TypeAlias = "Mapping[str, Callable[..., object] | Marker | Unsupported]"
+"""An allow-list: ``"module name"`` → our function that stands in, or a Marker."""
+
+
+def kind_of(value: object) -> str:
+    """What kind of thing a value is, with its article; never the value, which may be endless when written out."""
+    name = getattr(type(value), "kind", type(value).__name__.strip("_"))
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+
+
+@dataclass(frozen=True, slots=True)
+class LargeKey:
+    """Stands for a large integer as the key of a dict, such as an old optimizer has: the hash of a text is random."""
+
+    digits: str
+
+    def __str__(self) -> str:
+        return self.digits
 
 
 class _Mark:
@@ -99,10 +145,12 @@ class Unpickler:
         stream: open for reading; byte strings are stepped over, not read.
         end: the pickle may not reach past this byte.
         label: names the file in messages.
-        names: the allow-list, ``"module name"`` → our function that stands in, or a Marker.
+        names: the allow-list.
         persistent: turns a persistent id into a value; None refuses them.
         build: applies a state to an object that one of ``names`` made; None ignores the states of dicts.
         start: the byte where the pickle begins.
+        size: of the file in bytes, where the pickle is a part of one; the larger, the more opcodes it may have.
+        large_keys: whether dicts may have large integers as keys; no other program must read the pickle after us then.
     """
 
     def __init__(
@@ -110,23 +158,28 @@ class Unpickler:
         stream: BinaryIO,
         end: int,
         label: str,
-        names: Mapping[str, Callable[..., object] | Marker | Unsupported],
+        names: Names,
         *,
         persistent: Callable[[object], object] | None = None,
         build: Callable[[object, object], object] | None = None,
         start: int = 0,
+        size: int = 0,
+        large_keys: bool = False,
     ) -> None:
         self._stream = stream
         self._end = end
         self._label = label
-        self._names = {name: _Global(name, value) if callable(value) else value for name, value in names.items()}
+        self._names = {name: Function(name, value) if callable(value) else value for name, value in names.items()}
         self._persistent = persistent
         self._build = build
+        self._large_keys = large_keys
         self.position = start
         self._opcode_at = start
-        self._steps = _MAX_STEPS
+        self._most_steps = min(max(_MAX_STEPS, max(size, end) // _BYTES_PER_STEP), _MOST_STEPS)
+        self._steps = self._most_steps
         self._stack: list[Any] = []
         self._memo: dict[int, object] = {}
+        self._texts: dict[str, int] = {}  # the byte where each text stood last: it may turn out to be bytes
 
     def load(self) -> object:
         """Read up to the end of the pickle; afterwards ``position`` is the byte behind it.
@@ -168,7 +221,7 @@ class Unpickler:
     def _charge(self, steps: int) -> None:
         self._steps -= steps
         if self._steps < 0:
-            self._refuse(f"more than {_MAX_STEPS} opcodes, or as much text")
+            self._refuse(f"more than {self._most_steps} opcodes, or as much text")
 
     def _advance(self, count: int) -> None:
         if count < 0 or count > self._end - self.position:
@@ -214,12 +267,15 @@ class Unpickler:
         return int(text)
 
     def _text(self, size: int) -> None:
+        start = self.position
         if size > _MAX_TEXT_BYTES:
             self._skip(size)
-            self._push(LongText(size))
+            self._push(LongText(start, size))
             return
-        self._charge(size // _TEXT_BYTES_PER_STEP)
-        self._push(self._take(size).decode())
+        self._charge(1 + size // _TEXT_BYTES_PER_STEP)
+        text = self._take(size).decode()
+        self._texts[text] = start
+        self._push(text)
 
     # -- stack ---------------------------------------------------------------------------------------------
 
@@ -255,9 +311,14 @@ class Unpickler:
             msg = "items set on something that is no dict"
             raise ValueError(msg)
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
-            if type(key) is not str and not (type(key) is int and abs(key) < _MAX_INT_KEY):
-                self._refuse(f"a dict key of type {type(key).__name__}, or one far too large")
-            target[key] = value
+            target[key if type(key) is str else self._number_key(key)] = value
+
+    def _number_key(self, key: object) -> object:
+        if type(key) is int and abs(key) < _MAX_INT_KEY:
+            return key
+        if type(key) is int and self._large_keys:
+            return LargeKey(str(key))
+        raise Objection(UnsafeCheckpoint, f"a dict key of type {type(key).__name__}, or one far too large")
 
     def _extend(self, values: list[Any]) -> None:
         target = self._top()
@@ -281,11 +342,29 @@ class Unpickler:
 
     def _call(self, arguments: Any) -> None:
         target = self._pop()
-        if not isinstance(target, _Global) or type(arguments) is not tuple:
+        if target is ENCODE:
+            self._push(self._encode(arguments))
+            return
+        if not isinstance(target, Function) or type(arguments) is not tuple:
             self._refuse("a call of something that is no function")
         if len(arguments) > _MAX_ARGUMENTS:  # they are copied, and the same tuple can be used again and again
             self._refuse(f"a call with {len(arguments)} arguments")
         self._push(target.call(*arguments))
+
+    def _encode(self, arguments: object) -> Bytes:
+        match arguments:
+            case (LongText(start, length), "latin1"):
+                return Bytes(start, length, text=True)
+            case (str(text), "latin1"):
+                return Bytes(self._texts[text], len(text.encode()), text=True)
+        raise Objection(UnsafeCheckpoint, "a call of _codecs.encode that makes no bytes")
+
+    def _new_object(self, arguments: Any) -> None:
+        """``cls.__new__(cls, *arguments)``: of the classes that we know, the same as a call."""
+        target = self._top()
+        if isinstance(target, Function) and target.name == "collections OrderedDict" and arguments:
+            self._refuse("an OrderedDict made by __new__ of contents")  # where the true one ignores them
+        self._call(arguments)
 
     def _stack_global(self) -> None:
         name, module = self._pop(), self._pop()
@@ -322,7 +401,7 @@ class Unpickler:
         self._push(Bytes(self._skip(size), size))
 
     def _put(self, index: int) -> None:
-        if not 0 <= index <= _MAX_STEPS:
+        if not 0 <= index <= self._most_steps:
             self._refuse(f"the memo place {index}")
         self._memo[index] = self._top()
 
@@ -395,6 +474,7 @@ _STEPS: Final[dict[bytes, Callable[[Unpickler], object]]] = {
     pickle.GLOBAL: lambda u: u._find(u._line(1024), u._line(1024)),
     pickle.STACK_GLOBAL: lambda u: u._stack_global(),
     pickle.REDUCE: lambda u: u._call(u._pop()),
+    pickle.NEWOBJ: lambda u: u._new_object(u._pop()),
     pickle.BUILD: lambda u: u._set_state(),
     pickle.BINPERSID: lambda u: u._persistent_id(),
 }

@@ -24,10 +24,11 @@ __all__ = ["Record", "read_records"]
 _END: Final = struct.Struct("<4sHHHHLLH")
 _END64: Final = struct.Struct("<4sQ4xLLQQQQ")
 _LOCATOR: Final = struct.Struct("<4sLQL")
-_CENTRAL: Final = struct.Struct("<4s4xHH8xLLHHHH6xL")
+_CENTRAL: Final = struct.Struct("<4s4xHH8xLLHHHH2xLL")
 _LOCAL: Final = struct.Struct("<4s2xHH8xLLHH")
 _IN_ZIP64: Final = 0xFFFFFFFF
 _ENCRYPTED, _SIZES_FOLLOW, _UTF8 = 0x1, 0x8, 0x800
+_FOLDER: Final = 0x10  # an attribute of MS-DOS
 _MAX_RECORDS: Final = 100_000
 _MAX_DIRECTORY_BYTES: Final = 16 << 20
 _DAMAGED: Final = "the file is truncated or damaged; get it again from its source"
@@ -152,9 +153,8 @@ def _entries(stream: BinaryIO, directory: _Directory, label: str) -> Iterator[_E
     for _ in range(directory.count):
         if len(data) - at < _CENTRAL.size:
             _cut_off(label, "its directory is shorter than it claims")
-        magic, flags, method, packed, size, name_length, extra_length, comment, disk, header = _CENTRAL.unpack_from(
-            data, at
-        )
+        fields = _CENTRAL.unpack_from(data, at)
+        magic, flags, method, packed, size, name_length, extra_length, comment, disk, attributes, header = fields
         name_at = at + _CENTRAL.size
         extra_at = name_at + name_length
         if magic != b"PK\x01\x02" or extra_at + extra_length + comment > len(data):
@@ -164,6 +164,8 @@ def _entries(stream: BinaryIO, directory: _Directory, label: str) -> Iterator[_E
         if disk:
             _unsafe(label, "it claims to be one of several volumes")
         size, packed, header = _widen((size, packed, header), data[extra_at : extra_at + extra_length], name, label)
+        if attributes & _FOLDER and size:  # torch would take it for empty
+            _unsafe(label, f"the record {name[:80]!r} of {size} bytes claims to be a folder")
         if not method and not flags & _ENCRYPTED and size != packed:
             _unsafe(label, f"the record {name[:80]!r} has {packed} bytes and claims to hold {size}")
         yield _Entry(raw_name, name, flags, method, size, packed, header)

