@@ -10,7 +10,7 @@ import time
 import tracemalloc
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
@@ -20,12 +20,15 @@ import torch
 
 from pphub.checkpoint import pdparams
 from pphub.checkpoint.folder import open_checkpoint, read_json, read_weights
-from pphub.checkpoint.pdparams import PdparamsWriter, Written, read_pdparams
+from pphub.checkpoint.pdparams import PdparamsWriter, read_pdparams
 from pphub.checkpoint.safetensors import read_safetensors
 from pphub.checkpoint.tensor import DTYPES, Tensor
 from pphub.checkpoint.torch_zip import read_torch_zip
 from pphub.errors import ConversionFailed, Corrupt, FileNotInModel, Refused, UnsafeCheckpoint
 from samples import NAMES, check, sample, saved
+
+if TYPE_CHECKING:
+    from pphub.checkpoint.hashed_file import Written
 
 PADDLE_DTYPES = sorted(pdparams._DTYPE_CODES)
 

@@ -7,18 +7,24 @@ Source: paddle/framework/io.py and numpy's array pickles.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import pickle
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn
 
-import numpy as np
-
+from pphub.checkpoint.hashed_file import HashedFile, Written
 from pphub.checkpoint.numpy_pickles import NUMPY_NAMES, ArrayInFile, set_array_state
 from pphub.checkpoint.state_dict import find_state_dict
-from pphub.checkpoint.tensor import DTYPES, MAX_DIMENSIONS, MAX_SIZE, Array, Tensor, contiguous_strides, file_size
+from pphub.checkpoint.tensor import (
+    DTYPES,
+    MAX_DIMENSIONS,
+    MAX_SIZE,
+    Array,
+    Tensor,
+    contiguous_strides,
+    densely,
+    file_size,
+)
 from pphub.checkpoint.unpickle import Objection, Unpickler
 from pphub.errors import ConversionFailed, UnsafeCheckpoint
 
@@ -29,10 +35,9 @@ if TYPE_CHECKING:
 
     from pphub.checkpoint.unpickle import Names
 
-__all__ = ["PdparamsWriter", "Written", "read_pdparams"]
+__all__ = ["PdparamsWriter", "read_pdparams"]
 
 ALIGNMENT: Final = 64
-_BLOCK: Final = 4 << 20
 _NAME_TABLE: Final = "StructuredToParameterName@@"
 _SPLIT_TABLE: Final = "UnpackBigParamInfor@@"
 _SAVE_AGAIN: Final = "load it with paddle, if you trust it, and save it again with protocol=4"
@@ -53,15 +58,6 @@ _DTYPE_CODES: Final = {  # numpy's type codes; paddle takes uint16 for bfloat16
 # -- writing -------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """Where an array's payload lies in the file, and its sha256."""
-
-    offset: int
-    length: int
-    sha256: str
-
-
 class PdparamsWriter:
     """Writes a dict of arrays that ``paddle.load`` reads.
 
@@ -70,9 +66,7 @@ class PdparamsWriter:
     """
 
     def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self._hash = hashlib.sha256()
-        self._position = 0
+        self._file = HashedFile(stream)
         self._memo: dict[object, int] = {}  # constant → its place in the pickle's memo
         self._slots = 0
         self._emit(pickle.PROTO + b"\x04" + pickle.EMPTY_DICT)
@@ -94,7 +88,7 @@ class PdparamsWriter:
         if array.dtype != DTYPES[dtype]:
             msg = f"{names[0]!r} is to be written as {dtype}, but is {array.dtype}"
             raise ValueError(msg)
-        data = np.ascontiguousarray(array).reshape(array.shape)
+        data = densely(array)
         self._text(names[0])
         self._constant("reconstruct", lambda: self._global("numpy.core.multiarray", "_reconstruct"))
         self._constant("ndarray", lambda: self._global("numpy", "ndarray"))
@@ -116,12 +110,14 @@ class PdparamsWriter:
     def finish(self) -> tuple[int, str]:
         """End the pickle; returns the size of the file in bytes and its sha256."""
         self._emit(pickle.STOP)
-        return self._position, self._hash.hexdigest()
+        return self._file.finish()
 
-    def _emit(self, data: bytes | memoryview) -> None:
-        self._stream.write(data)
-        self._hash.update(data)
-        self._position += len(data)
+    def stop(self) -> None:
+        """Give the file up."""
+        self._file.stop()
+
+    def _emit(self, data: bytes) -> None:
+        self._file.write(data)
 
     def _memoize(self) -> int:
         self._emit(pickle.MEMOIZE)
@@ -165,21 +161,13 @@ class PdparamsWriter:
 
     def _payload(self, array: Array) -> Written:
         head = 1 + 8  # BINBYTES8 and its length
-        gap = -(self._position + head) % ALIGNMENT
+        gap = -(self._file.position + head) % ALIGNMENT
         if gap:
             if gap < 3:  # the smallest padding is three bytes: SHORT_BINBYTES, a length, POP
                 gap += ALIGNMENT
             self._emit(pickle.SHORT_BINBYTES + bytes([gap - 3]) + bytes(gap - 3) + pickle.POP)
         self._emit(pickle.BINBYTES8 + struct.pack("<Q", array.nbytes))
-        offset = self._position
-        digest = hashlib.sha256()
-        if array.nbytes:
-            view = array.reshape(-1).view(np.uint8).data
-            for start in range(0, len(view), _BLOCK):
-                block = view[start : start + _BLOCK]
-                digest.update(block)
-                self._emit(block)
-        return Written(offset, array.nbytes, digest.hexdigest())
+        return self._file.write_array(array)
 
 
 # -- reading -------------------------------------------------------------------------------------------------

@@ -5,25 +5,22 @@ The header comes first, so names, dtypes and shapes are given before any values.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
-from pphub.checkpoint.pdparams import Written
-from pphub.checkpoint.tensor import DTYPES
+from pphub.checkpoint.hashed_file import HashedFile
+from pphub.checkpoint.tensor import DTYPES, densely
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import BinaryIO
 
+    from pphub.checkpoint.hashed_file import Written
     from pphub.checkpoint.tensor import Array
 
 __all__ = ["SafetensorsWriter"]
 
-_BLOCK: Final = 4 << 20
 _CODES: Final = {
     "float64": "F64",
     "float32": "F32",
@@ -56,9 +53,7 @@ class SafetensorsWriter:
     """
 
     def __init__(self, stream: BinaryIO, entries: Sequence[tuple[str, str, tuple[int, ...]]]) -> None:
-        self._stream = stream
-        self._hash = hashlib.sha256()
-        self._position = 0
+        self._file = HashedFile(stream)
         self._entries = iter(entries)
         header: dict[str, object] = {"__metadata__": {"format": "pt"}}
         end = 0
@@ -67,7 +62,7 @@ class SafetensorsWriter:
             header[name] = {"dtype": _CODES[dtype], "shape": list(shape), "data_offsets": [start, end]}
         text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)
-        self._emit(len(text).to_bytes(8, "little") + text)
+        self._file.write(len(text).to_bytes(8, "little") + text)
 
     def add(self, name: str, dtype: str, array: Array) -> Written:
         """Append the values of the next tensor, row-major.
@@ -78,15 +73,7 @@ class SafetensorsWriter:
         if (name, dtype, array.shape) != next(self._entries, None) or array.dtype != DTYPES[dtype]:
             msg = f"{name!r}, {dtype} {array.shape}, is not what the header says comes next"
             raise ValueError(msg)
-        offset = self._position
-        digest = hashlib.sha256()
-        if array.nbytes:
-            view = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-            for start in range(0, len(view), _BLOCK):
-                block = view[start : start + _BLOCK]
-                digest.update(block)
-                self._emit(block)
-        return Written(offset, array.nbytes, digest.hexdigest())
+        return self._file.write_array(densely(array))
 
     def finish(self) -> tuple[int, str]:
         """Returns the size of the file in bytes and its sha256.
@@ -97,9 +84,8 @@ class SafetensorsWriter:
         if (missing := next(self._entries, None)) is not None:
             msg = f"{missing[0]!r} is in the header, and has not been written"
             raise ValueError(msg)
-        return self._position, self._hash.hexdigest()
+        return self._file.finish()
 
-    def _emit(self, data: bytes | memoryview) -> None:
-        self._stream.write(data)
-        self._hash.update(data)
-        self._position += len(data)
+    def stop(self) -> None:
+        """Give the file up."""
+        self._file.stop()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
-    from pphub.checkpoint.pdparams import Written
+    from pphub.checkpoint.hashed_file import Written
     from pphub.checkpoint.tensor import Array
     from pphub.conversion.family import Side
     from pphub.conversion.moves import Plan
@@ -59,21 +59,29 @@ def write_weights(
     steps = _in_order(plan, to, dtype)
     task = progress.start(path.name, sum(move.nbytes for move in plan.moves))
     entries: list[dict[str, object]] = []
+    places: list[Written] = []
     try:
         with path.open("wb", buffering=1 << 16) as stream:
             writer = _PaddleFile(stream) if to == "paddle" else _TorchFile(stream, steps, dtype)
-            for step in steps:
-                for payload in _payloads(step, to, dtype):
-                    entries += _entries(payload, writer.add(payload))
-                if isinstance(step, Move):
-                    task.advance(step.nbytes)
-            size, sha256 = writer.finish()
+            try:
+                for step in steps:
+                    for payload in _payloads(step, to, dtype):
+                        place = writer.add(payload)
+                        entries += _entries(payload)
+                        places += [place] * len(payload.names)
+                    if isinstance(step, Move):
+                        task.advance(step.nbytes)
+                size, sha256 = writer.finish()
+            finally:
+                writer.stop()
             stream.flush()
             os.fsync(stream.fileno())
     except BaseException:
         task.stop()
         raise
     task.finish()
+    for entry, place in zip(entries, places, strict=True):  # what was hashed meanwhile is known now
+        entry |= {"offset": place.offset, "length": place.length, "sha256": place.sha256}
     return entries, {"file": path.name, "size": size, "sha256": sha256}
 
 
@@ -107,7 +115,7 @@ def _sharing(names: tuple[str, ...], to: Side) -> list[tuple[str, ...]]:
     return [names] if to == "paddle" else [(name,) for name in names]
 
 
-def _entries(payload: _Payload, place: Written) -> list[dict[str, object]]:
+def _entries(payload: _Payload) -> list[dict[str, object]]:
     return [
         {
             "name": name,
@@ -116,9 +124,6 @@ def _entries(payload: _Payload, place: Written) -> list[dict[str, object]]:
             "operation": payload.operation,
             "dtype": payload.dtype,
             "shape": list(payload.array.shape),
-            "offset": place.offset,
-            "length": place.length,
-            "sha256": place.sha256,
         }
         for name in payload.names
     ]
@@ -135,6 +140,9 @@ class _PaddleFile:
 
     def finish(self) -> tuple[int, str]:
         return self._writer.finish()
+
+    def stop(self) -> None:
+        self._writer.stop()
 
 
 class _TorchFile:
@@ -154,3 +162,6 @@ class _TorchFile:
 
     def finish(self) -> tuple[int, str]:
         return self._writer.finish()
+
+    def stop(self) -> None:
+        self._writer.stop()

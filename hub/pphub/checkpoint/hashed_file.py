@@ -1,0 +1,90 @@
+"""A file that is written once, in order, and hashed meanwhile by another core."""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from pphub.checkpoint.tensor import Array
+
+__all__ = ["HashedFile", "Written"]
+
+_BLOCK: Final = 4 << 20  # bytes written and hashed at a time
+_AHEAD: Final = 8  # blocks that may be written and not hashed yet; they stay in memory
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Where an array's payload lies in the file, and what it hashes to.
+
+    Attributes:
+        offset: bytes from the start of the file.
+        length: bytes.
+        digest: complete once the file is finished.
+    """
+
+    offset: int
+    length: int
+    digest: Any
+
+    @property
+    def sha256(self) -> str:
+        """Of the payload; ask when the file is finished."""
+        return str(self.digest.hexdigest())
+
+
+class HashedFile:
+    """Writes to a stream and hashes the whole, and each payload, in a thread.
+
+    Args:
+        stream: open for writing.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._whole = hashlib.sha256()
+        self._blocks: queue.Queue[tuple[bytes | memoryview, Any] | None] = queue.Queue(_AHEAD)
+        self._thread = threading.Thread(target=self._hash, name="pphub-hash", daemon=True)
+        self._thread.start()
+        self.position = 0
+
+    def write(self, data: bytes | memoryview, digest: Any = None) -> None:
+        """Append bytes, which must not change any more; ``digest`` takes them as well."""
+        self._stream.write(data)
+        self._blocks.put((data, digest))
+        self.position += len(data)
+
+    def write_array(self, array: Array) -> Written:
+        """Append the values of a row-major array, which must not change any more."""
+        offset, digest = self.position, hashlib.sha256()
+        if array.nbytes:
+            view = array.reshape(-1).view(np.uint8).data
+            for start in range(0, len(view), _BLOCK):
+                self.write(view[start : start + _BLOCK], digest)
+        return Written(offset, array.nbytes, digest)
+
+    def finish(self) -> tuple[int, str]:
+        """Returns the size in bytes and the sha256 of the whole; waits until all is hashed."""
+        self.stop()
+        return self.position, self._whole.hexdigest()
+
+    def stop(self) -> None:
+        """End the thread; also when the file is given up."""
+        if self._thread.is_alive():
+            self._blocks.put(None)
+            self._thread.join()
+
+    def _hash(self) -> None:
+        while (block := self._blocks.get()) is not None:
+            data, digest = block
+            self._whole.update(data)
+            if digest is not None:
+                digest.update(data)
