@@ -1116,3 +1116,27 @@ def test_synced_while_it_is_thrown_away(tmp_path: Path) -> None:
     partial.close()
     state = json.loads((folder / "state.json").read_bytes())
     assert state["done"] == state["synced"] == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda state: state.write_bytes(b"[" * 300_000),
+        lambda state: state.write_text(
+            state.read_text().replace('"validators": {', '"validators": {"x": "a\\r\\nb", ')
+        ),
+        lambda state: state.write_text(state.read_text().replace('"validators": {', '"validators": {"x": "模型", ')),
+        lambda state: (state.unlink(), state.mkdir()),
+        lambda state: (state.with_name("content").unlink(), state.with_name("content").mkdir()),
+    ],
+    ids=["too deep", "two lines", "Chinese", "a folder", "a folder for the content"],
+)
+def test_a_damaged_ledger_stops_nobody(hub: Hub, home: Path, damage: Callable[[Path], object]) -> None:
+    hub.on(WEIGHTS, lambda asked, answer: (status(500) if "range" in asked.headers else cut(2 * MiB))(asked, answer))
+    with pytest.raises(SourceUnavailable):
+        fetch(REPO)
+    (state,) = home.glob("hub/partial/*/state.json")
+    damage(state)
+    hub.well()
+    assert (fetch(REPO).folder / WEIGHTS).read_bytes() == WHOLE
+    assert list(home.glob("hub/partial/*")) == []

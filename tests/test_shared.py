@@ -5,20 +5,24 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
 import stat
 import sys
+import time
+import traceback
 from typing import TYPE_CHECKING
 
 import pytest
 
 import pphub
-from hubs import Hub, big_model, fill, small_model, tiny_bert
-from pphub.errors import StorageFailed
+from hubs import Hub, big_model, fill, slow, small_model, tiny_bert
+from pphub.errors import Corrupt, StorageFailed, UnsafeCheckpoint
+from pphub_cache.partial import bytes_in
 from pphub_cache.progress import SilentProgress
 from pphub_cache.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 REPO = "org/model"
@@ -208,3 +212,133 @@ def test_many_files_are_looked_at_once_a_second(tmp_path: Path, home: Path, monk
         assert snapshot.missing(wanted) == ("part-7.json",)
         assert pphub.download("org/many") == folder
         assert blob.read_bytes() == b"7"
+
+
+# ------------------------------------------------------------------------------------ what must not come in
+
+
+@pytest.fixture
+def evil(tmp_path: Path) -> tuple[bytes, Path]:
+    """A pickle that leaves a mark, and the mark."""
+    mark = tmp_path / "mark"
+    return f"cposix\nsystem\n(S'touch {mark}'\ntR.".encode(), mark
+
+
+@pytest.mark.parametrize("before", [b"", b"I1_0\n0", b"L1_0L\n0", b"F1_0.5\n0", b"I 1\n0"])
+def test_a_pickle_that_only_python_understands_does_not_come_in(
+    hub: Hub, home: Path, evil: tuple[bytes, Path], before: bytes
+) -> None:
+    """Numbers that pickle accepts and others do not must not hide what comes after them."""
+    content, mark = evil
+    fill(hub.root / "org/evil", {"config.json": b"{}", "model_state.pdparams": before + content})
+    with pytest.raises((UnsafeCheckpoint, Corrupt), match=r"model_state\.pdparams") as caught:
+        pphub.download("org/evil")
+    assert caught.value.exit_code == 4
+    assert not any(before + content in path.read_bytes() for path in home.rglob("*") if path.is_file())
+    assert not mark.exists()
+
+
+def test_another_name_does_not_let_it_in(hub: Hub, home: Path, evil: tuple[bytes, Path]) -> None:
+    """The same bytes as a harmless file: in the same repository, and in one that was cached before."""
+    content, _ = evil
+    fill(hub.root / "org/twice", {"config.json": b"{}", "model_state.pdparams": content, "vocab.txt": content})
+    with pytest.raises(UnsafeCheckpoint, match=r"model_state\.pdparams"):
+        pphub.download("org/twice")
+    fill(hub.root / "org/harmless", {"config.json": b"{}", "vocab.txt": content})
+    pphub.download("org/harmless")
+    fill(hub.root / "org/evil", {"config.json": b"{}", "model_state.pdparams": content})
+    for repo in ("org/evil", "org/twice"):
+        with pytest.raises(UnsafeCheckpoint, match=r"model_state\.pdparams"):
+            pphub.download(repo)
+        assert not list((home / "hub/snapshots/hf" / repo).rglob("model_state.pdparams"))
+
+
+def test_a_damaged_blob_of_a_shared_cache_is_not_linked(hub: Hub, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = home.with_name("shared")
+    monkeypatch.setenv("PPNLP_HOME", str(shared))
+    blob = (pphub.download(REPO) / WEIGHTS).resolve()
+    blob.chmod(0o644)
+    blob.write_bytes(bytes(len(MODEL[WEIGHTS])))
+    monkeypatch.setenv("PPNLP_HOME", str(home))
+    monkeypatch.setenv("PPHUB_SHARED_HOME", str(shared))
+    fill(hub.root / "org/other", {**MODEL, "config.json": b'{"other": true}'})
+    hub.well()
+    folder = pphub.download("org/other")
+    assert (folder / WEIGHTS).read_bytes() == MODEL[WEIGHTS]
+    assert (folder / WEIGHTS).resolve().is_relative_to(home)
+    assert hub.count(WEIGHTS) == 1
+
+
+# ------------------------------------------------------------------------------------ other users
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="only root can be somebody else")
+@pytest.mark.usefixtures("others")
+def test_what_other_caches_keep_to_themselves_is_passed_over(hub: Hub, tmp_path: Path) -> None:
+    blobs_of_hf = tmp_path / "user/hf/hub/models--org--model/blobs"
+    secret = fill(blobs_of_hf, {hashlib.sha256(MODEL[WEIGHTS]).hexdigest(): MODEL[WEIGHTS]})
+    next(secret.iterdir()).chmod(0)
+    fill(tmp_path / "user/ms/models/org--model/snapshots/master", {"config.json": b"{}"})
+    (tmp_path / "user/ms").chmod(0o700)
+    assert ended(as_user(5001, lambda: pphub.download(REPO))) == 0
+    assert hub.count(WEIGHTS) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="only root can be somebody else")
+@pytest.mark.parametrize("mask", [0o002, 0o022, 0o077])
+@pytest.mark.usefixtures("others")
+def test_one_user_goes_on_where_another_was_killed(hub: Hub, home: Path, mask: int) -> None:
+    hub.on(WEIGHTS, slow(0.1))
+    begun = as_user(5001, lambda: pphub.download(REPO), mask)
+    while not any(bytes_in(part) > 1 << 20 for part in home.glob("hub/partial/sha256-*")):
+        assert os.waitpid(begun, os.WNOHANG) == (0, 0)
+        time.sleep(0.02)
+    os.kill(begun, signal.SIGKILL)
+    assert ended(begun) == -signal.SIGKILL
+    hub.well()
+    for user in (5002, 5001):
+        assert ended(as_user(user, lambda: (pphub.prepare("org/bert"), pphub.download(REPO)), mask)) == 0
+    ranged = [asked for asked in hub.asked if "model/resolve" in asked.path and WEIGHTS in asked.path]
+    assert ranged
+    assert all("range" in asked.headers for asked in ranged)
+
+
+def as_user(user: int, work: Callable[[], object], mask: int = 0o022) -> int:
+    """Begin work as another user of one group, in a process of its own; returns its id.
+
+    A fork, since the interpreter may lie where only its owner reads; so what is needed has been imported before.
+    """
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        os.setgroups([])
+        os.setgid(5000)
+        os.setuid(user)
+        os.umask(mask)
+        work()
+        code = 0
+    except BaseException:  # noqa: BLE001  nothing may go on in this copy of the test
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def ended(pid: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@pytest.fixture
+def others(hub: Hub, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A home that a group shares, in folders that others may pass through; and all is imported."""
+    monkeypatch.setenv("HF_TOKEN", "hf_anybody")  # or the client looks where it did when it was imported
+    pphub.prepare("org/bert", progress=SilentProgress())
+    shutil.rmtree(home)
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_uid == 0 and folder != folder.parent:
+            folder.chmod(folder.stat().st_mode | 0o055)
+    home.mkdir()
+    os.chown(home, 5001, 5000)
+    home.chmod(0o2775)
+    hub.well()

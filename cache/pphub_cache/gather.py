@@ -14,6 +14,7 @@ from pphub.errors import StorageFailed
 from pphub.source import RemoteFile
 from pphub.units import human_size
 from pphub_cache.atomic import explain_os_errors, make_folder
+from pphub_cache.digest import sha256_of
 from pphub_cache.lock import entry_lock
 from pphub_cache.neighbours import find_copies, has_copies
 from pphub_cache.offer import Offer, Places
@@ -44,6 +45,7 @@ class Want:
         targets: where links to it are to be made.
         key: names the content, or, where no hash is promised, the place it is from.
         sha256: what the store calls the content, where that is known beforehand.
+        paths: all names it has in the repository.
     """
 
     offer: Offer
@@ -52,6 +54,7 @@ class Want:
     targets: tuple[Path, ...]
     key: str
     sha256: str | None
+    paths: tuple[str, ...]
 
     @property
     def file(self) -> RemoteFile:
@@ -161,6 +164,8 @@ class _Gathering:
                 if fetched := self._reuse(want) or self._fetch_small(want, file.size):
                     return fetched
             except Failed as error:
+                if self._line.ended.is_set():
+                    raise Stopped from None  # that is why it failed
                 failure = error
         with entry_lock(store.layout.lock("blob", want.key), on_wait=wait) as alone:
             if (reused := self._reuse(want, held=want.key)) is None:
@@ -183,6 +188,10 @@ class _Gathering:
             blob = self._store.find_blob(sha256, want.file.size)
             if blob is None:
                 return None
+            if not self._store.owns(blob) and sha256_of(blob) != sha256:
+                self._progress.note(f"{blob} is damaged, and is not used; `hub verify` tells its owner more")
+                return None
+            self._check(want, blob)  # it may have come in by another name
             self._store.touch(blob)
             self._link(want, blob)
             size = blob.stat().st_size
@@ -203,7 +212,7 @@ class _Gathering:
             return reused
         task = self._progress.start(want.file.path, size)
         place = self._store.layout.partial(want.key)
-        blob = self._store.write_blob(content, fetched.sha256, place, lambda path: self._inspect(want.file.path, path))
+        blob = self._store.write_blob(content, fetched.sha256, place, lambda path: self._check(want, path))
         self._link(want, blob)
         task.advance(size)
         task.finish()
@@ -213,6 +222,10 @@ class _Gathering:
         if repo not in self._neighbours:
             self._neighbours[repo] = has_copies(repo)
         return self._neighbours[repo]
+
+    def _check(self, want: Want, content: Path) -> None:
+        for path in want.paths:
+            self._inspect(path, content)
 
     def _link(self, want: Want, blob: Path) -> None:
         for target in want.targets:
@@ -228,7 +241,7 @@ class _Gathering:
                 places = _CopiesFirst(copies[1:], want)
                 first = _local(copies[0], file)
             fetched = fetch(file, first, places, partial, self._line, failure)
-            self._inspect(file.path, partial.content)
+            self._check(want, partial.content)
             with self._guard(fetched.sha256, want.key):
                 self._link(want, store.keep_blob(partial.content, fetched.sha256))
         return fetched

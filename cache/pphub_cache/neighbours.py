@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +35,7 @@ def find_copies(repo: str, file: RemoteFile) -> Iterator[Path]:
 def has_copies(repo: str) -> bool:
     """Whether another client has put anything there for a repository of this name."""
     folders = [_huggingface_folder(repo), *_modelscope_folders(repo)]
-    return any(folder.is_dir() for folder in folders)
+    return any(map(os.path.isdir, folders))  # which is false, too, of what may not be looked at
 
 
 def _of_huggingface(repo: str, file: RemoteFile) -> Iterator[Path]:
@@ -59,9 +60,9 @@ def _huggingface_home() -> Path:
 def _of_modelscope(repo: str, file: RemoteFile) -> Iterator[Path]:
     """modelscope keeps files under their names, in folders that changed with its versions."""
     snapshots, *folders = _modelscope_folders(repo)
-    if snapshots.is_dir():
-        for revision in sorted(snapshots.iterdir()):
-            yield revision / file.path
+    with contextlib.suppress(OSError):  # there is none, or it is another user's
+        for revision in sorted(os.listdir(snapshots)):  # noqa: PTH208  names
+            yield snapshots / revision / file.path
     for folder in folders:
         yield folder / file.path
 

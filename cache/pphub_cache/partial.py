@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pphub_cache.atomic import explain_os_errors, make_folder
+from pphub_cache.atomic import explain_os_errors, make_folder, share
 from pphub_cache.process import host_name, is_alive
 
 if TYPE_CHECKING:
@@ -165,6 +165,7 @@ class Partial:
             if self._state is None:
                 path = self.folder / _STATE
                 self._state = path.open("r+b" if path.exists() else "wb", buffering=0)
+                share(path)
                 self._state_length = max(self._state_length, path.stat().st_size)
             self._state.seek(0)
             self._state.write(text.ljust(self._state_length))
@@ -179,8 +180,8 @@ class Partial:
             here = min(self.content.stat().st_size, sys.maxsize if self.size is None else self.size)
             synced = [(int(start), min(int(end), here)) for start, end in state["synced"]]
             done = [(int(start), min(int(end), here)) for start, end in state["done"]] if same_boot else synced
-            validators = {str(url): str(validator) for url, validator in state["validators"].items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
+            validators = {str(url): str(mark) for url, mark in state["validators"].items() if _is_mark(mark)}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return
         self.done = Ranges(pair for pair in done if 0 <= pair[0] < pair[1])
         self._synced = list(Ranges(pair for pair in synced if 0 <= pair[0] < pair[1]))
@@ -225,7 +226,8 @@ def collect(place: Path, size: int | None, *, resumable: bool, alone: bool) -> I
         with explain_os_errors("prepare a download", place.parent):
             if not _take_over(place, partial.folder, resumable=resumable, alone=alone):
                 make_folder(partial.folder)
-            (partial.folder / _CONTENT).touch()
+            partial.content.touch()
+            share(partial.content)
         partial.load()
         with explain_os_errors("prepare a download", place.parent):
             # What the ledger does not know of may be anything, and must not become the end of the content.
@@ -261,7 +263,7 @@ def _take_over(place: Path, folder: Path, *, resumable: bool, alone: bool) -> bo
     left.sort(key=bytes_in, reverse=True)
     taken = False
     for other in left:
-        if resumable and not taken and (other / _CONTENT).is_file():
+        if resumable and not taken and _is_usable(other):
             with contextlib.suppress(OSError):  # another was faster
                 other.rename(folder)
                 taken = True
@@ -273,12 +275,23 @@ def _take_over(place: Path, folder: Path, *, resumable: bool, alone: bool) -> bo
     return taken
 
 
+def _is_usable(folder: Path) -> bool:
+    """Whether a part can be gone on with; one whose ledger is damaged, or which is another user's alone, cannot."""
+    files = (folder / _CONTENT, folder / _STATE)
+    return bytes_in(folder) > 0 and all(path.is_file() and os.access(path, os.R_OK | os.W_OK) for path in files)
+
+
 def bytes_in(folder: Path) -> int:
     """How many bytes of a content were collected in a folder."""
     try:
         return Ranges((int(a), int(b)) for a, b in json.loads((folder / _STATE).read_bytes())["done"]).count
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return 0
+
+
+def _is_mark(text: object) -> bool:
+    """Whether it can be sent as a header."""
+    return isinstance(text, str) and text.isascii() and text.isprintable()
 
 
 def is_abandoned(folder: Path, *, alone: bool) -> bool:

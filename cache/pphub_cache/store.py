@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import stat
 import time
 from dataclasses import dataclass
@@ -147,9 +148,13 @@ class Store:
         for layout in (self.layout, *self._shared):
             blob = layout.blob(sha256)
             with contextlib.suppress(OSError):
-                if blob.stat().st_size == size or (size is None and blob.is_file()):
+                if (blob.stat().st_size == size or (size is None and blob.is_file())) and os.access(blob, os.R_OK):
                     return blob
         return None
+
+    def owns(self, blob: Path) -> bool:
+        """Whether a blob is of this cache, not of a shared one beneath, whose owner may be less careful."""
+        return blob == self.layout.blob(blob.name)
 
     def known_contents(self, source: str, repo: str) -> dict[str, str]:
         """The sha256 of contents that a hub names by another hash, from what is cached of a repository.
@@ -177,7 +182,7 @@ class Store:
 
     def touch(self, blob: Path) -> None:
         """Mark a blob as wanted: `hub prune` leaves it alone until it is linked."""
-        if blob == self.layout.blob(blob.name):  # else a shared one, which nobody prunes from here
+        if self.owns(blob):  # else nobody prunes it from here
             with contextlib.suppress(OSError):  # another user's
                 os.utime(blob)
 
@@ -222,7 +227,15 @@ class Store:
                 content.unlink()
                 self.touch(blob)
                 return blob
-            content.chmod(_read_only(content, blob.parent))
+            try:
+                content.chmod(_read_only(content, blob.parent))
+            except PermissionError:  # another user began it, who alone may do that: a copy is ours
+                own = content.with_name("copy")
+                shutil.copyfile(content, own)
+                with own.open("rb") as stream:
+                    os.fsync(stream.fileno())
+                own.chmod(_read_only(own, blob.parent))
+                content = own
             move(content, blob)
         return blob
 

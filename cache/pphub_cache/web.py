@@ -29,7 +29,6 @@ from urllib3.exceptions import HTTPError
 
 from pphub.errors import Corrupt, SourceUnavailable
 from pphub.settings import CONNECT_SECONDS, READ_SECONDS, without_password
-from pphub_cache.atomic import explain_os_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -139,8 +138,10 @@ class _Local(Body):
         if self._stream is None or self._path is None:
             block, self._content = self._content[:BLOCK], self._content[BLOCK:]
             return block
-        with explain_os_errors(f"read {self._path.name}", self._path.parent):
+        try:
             return self._stream.read(BLOCK) or b""
+        except OSError as error:
+            raise Failed("gone", f"it cannot be read: {error.strerror}") from error
 
     def close(self, *, whole: bool) -> None:  # noqa: ARG002  nothing to give back
         if self._stream:
@@ -457,9 +458,11 @@ def _data_body(url: str, start: int) -> Body:
 
 def _file_body(url: str, start: int) -> Body:
     path = Path(url2pathname(urlsplit(url).path))
-    with explain_os_errors(f"read {path.name}", path.parent):
+    try:
         size = path.stat().st_size
         return _Local(Head(start, size - start, size, None), path)
+    except OSError as error:
+        raise Failed("gone", f"it cannot be read: {error.strerror}") from error
 
 
 def describe(error: BaseException) -> str:

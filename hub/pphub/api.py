@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from pphub import settings
 from pphub.checkpoint.folder import is_paddle, open_checkpoint, read_config
 from pphub.conversion.dtypes import check_dtype
 from pphub.conversion.job import conversion_key, is_complete, make_job, run_job
-from pphub.errors import ConversionFailed, UsageError
+from pphub.errors import ConversionFailed, StorageFailed, UsageError
 from pphub.names import parse
 from pphub.obtain import fetch, open_store
 from pphub.progress import choose_progress
@@ -168,7 +169,20 @@ def convert_snapshot(
             return target
         # A folder elsewhere is one entry whatever is written there; in the cache the key names the entry.
         lock = store.layout.lock("converted", key) if out is None else store.layout.lock("out", str(out.resolve()))
-        with entry_lock(lock, on_wait=lambda owner: progress.note(f"waiting for the conversion: {owner}")):
+
+        def wait(owner: str) -> None:
+            progress.note(f"waiting for the conversion: {owner}")
+
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(entry_lock(lock, on_wait=wait))
+                if snapshot.folder.is_relative_to(store.layout.snapshots):
+                    # `hub remove` waits for this lock: the files that are read must not go meanwhile.
+                    key_of_source = f"{snapshot.source}/{snapshot.repo}/{snapshot.commit}"
+                    stack.enter_context(entry_lock(store.layout.lock("snapshot", key_of_source), on_wait=wait))
+            except StorageFailed:
+                if out is None:  # elsewhere, it can be done without: what counts is renamed into place
+                    raise
             if not is_complete(target, key):
                 remove_leftovers(target)
                 run_job(job, target, progress, keep_edits=out is not None)

@@ -146,10 +146,11 @@ def _fetch_missing(
     wants = {}
     for file in files:
         key = keys[file.path]
-        targets = tuple(snapshot.folder / path for path, other in keys.items() if other == key)
+        paths = tuple(path for path, other in keys.items() if other == key)
+        targets = tuple(snapshot.folder / path for path in paths)
         offer = Offer(listing.source, file, listing.headers)
         sha256 = _known_sha256(file, known) or (store.linked_content(targets[0]) if file.digest else None)
-        wants[key] = Want(offer, listing.repo, elsewhere.of(file), targets, key, sha256)
+        wants[key] = Want(offer, listing.repo, elsewhere.of(file), targets, key, sha256, paths)
     fetched = gather(tuple(wants.values()), store, progress, _refuse_unsafe)
     now = dict(snapshot.files)
     for file in files:
@@ -233,17 +234,18 @@ def _promised(file: RemoteFile) -> str | None:
 
 
 def _refuse_unsafe(path: str, content: Path) -> None:
-    """A ``.pdparams`` is a pickle that paddle would run: one that names more than arrays does not get in."""
-    if not path.endswith(".pdparams"):
+    """A ``.pdparams`` is a pickle that paddle would run: one that names more than arrays does not get in.
+
+    Nor does one that our reader cannot follow to its end: paddle's might, and meet what ours did not see.
+    """
+    if not path.lower().endswith((".pdparams", ".pdopt")):
         return
-    from pphub.checkpoint.pdparams import read_pdparams
+    from pphub.checkpoint.pdparams import scan_pdparams
 
     try:
-        read_pdparams(content)
-    except UnsafeCheckpoint as error:
-        raise UnsafeCheckpoint(error.message.replace(content.name, path), hint=error.hint) from error
-    except Corrupt:
-        pass  # harmless, if of a kind that is not read yet: the loader says so
+        scan_pdparams(content)
+    except (UnsafeCheckpoint, Corrupt) as error:
+        raise type(error)(error.message.replace(content.name, path), hint=error.hint) from error
 
 
 def _as_snapshot(listing: Listing, folder: Path) -> Snapshot:

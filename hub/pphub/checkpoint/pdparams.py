@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from pphub.checkpoint.unpickle import Names
 
-__all__ = ["PdparamsWriter", "read_pdparams"]
+__all__ = ["PdparamsWriter", "read_pdparams", "scan_pdparams"]
 
 ALIGNMENT: Final = 64
 _NAME_TABLE: Final = "StructuredToParameterName@@"
@@ -182,9 +182,7 @@ def read_pdparams(path: Path) -> dict[str, Tensor]:
         UnsafeCheckpoint: the pickle names anything but numpy arrays, or lies about them.
         Corrupt: it is truncated, or holds no weights; see ``state_dict``.
     """
-    size = file_size(path)
-    with path.open("rb") as stream:
-        root = Unpickler(stream, size, path.name, _NAMES, build=set_array_state).load()
+    root = scan_pdparams(path)
     if type(root) is dict:
         _check_name_table(path, root.pop(_NAME_TABLE, {}))
         root |= _join_parts(path, root)
@@ -195,6 +193,18 @@ def read_pdparams(path: Path) -> dict[str, Tensor]:
         if array is not None:
             tensors[name] = array if isinstance(array, Tensor) else array.as_tensor(path, name)
     return tensors
+
+
+def scan_pdparams(path: Path) -> object:
+    """What a pickle for paddle holds, whatever that is, followed to its end.
+
+    Raises:
+        UnsafeCheckpoint: the pickle names anything but numpy arrays, or lies about them.
+        Corrupt: it is truncated or senseless.
+    """
+    size = file_size(path)
+    with path.open("rb") as stream:
+        return Unpickler(stream, size, path.name, _NAMES, build=set_array_state).load()
 
 
 def _array(value: object) -> ArrayInFile | Tensor | None:

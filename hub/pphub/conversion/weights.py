@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +12,8 @@ from pphub.checkpoint.safetensors_writer import SafetensorsWriter
 from pphub.checkpoint.tensor import DTYPES
 from pphub.conversion.dtypes import FLOATS, cast
 from pphub.conversion.moves import Made, Move
+from pphub.errors import StorageFailed
+from pphub.units import human_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,6 +59,10 @@ def write_weights(
     Returns:
         For the record: an entry for each name, and one for the file.
     """
+    needed, free = sum(move.nbytes for move in plan.moves), shutil.disk_usage(path.parent).free
+    if needed > free:
+        msg = f"the converted model needs {human_size(needed)}, and {path.parent.parent} has {human_size(free)} free"
+        raise StorageFailed(msg, hint="make room (`hub prune`, `hub remove`), or choose another place with --out")
     steps = _in_order(plan, to, dtype)
     task = progress.start(path.name, sum(move.nbytes for move in plan.moves))
     entries: list[dict[str, object]] = []
