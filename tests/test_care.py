@@ -458,7 +458,10 @@ def test_verify_what_is_right(hub: Hub, home: Path, command: Command) -> None:
     hub.well()
     document = command.json("verify")
     assert document["bad"] == []
-    assert document["files"] == len(blobs(home)) + 1  # with the conversion, and what two have counts once
+    (converted,) = (home / "hub/converted").iterdir()
+    view = home / "models" / BERT / ".pphub/current"
+    made = len([*converted.iterdir()]) - 1 + len([path for path in view.iterdir() if not path.is_symlink()]) - 1
+    assert document["files"] == len(blobs(home)) + made  # what two have counts once, and a record speaks for others
     assert command("verify", "-q") == ""
     assert command("verify", REPO).startswith("4 files, 4.0 KiB: 0 files damaged")
     assert "not in the cache" in command("verify", "no/such", check=1)
@@ -569,12 +572,210 @@ def test_what_another_removes_meanwhile_is_no_error(hub: Hub, home: Path) -> Non
     layout = Layout(home)
     pphub.download(REPO)
     pphub.prepare(BERT)
-    work = plan_check(layout, None)
+    work = plan_check([layout], None)
     for repo in (REPO, BERT):
         doomed = find_doomed(layout, "hf", repo, None)
         assert doomed is not None
         remove(layout, doomed, dry_run=False, note=print)
-    assert check(layout, work, lambda _count: None) == []
+    assert check(work, lambda _count: None) == []
+
+
+@pytest.mark.parametrize("content", [b"garbage", b"", None, "fewer heads"])
+def test_every_file_of_a_conversion_is_verified(
+    hub: Hub, home: Path, command: Command, content: bytes | str | None
+) -> None:
+    converted = pphub.prepare(BERT)
+    whole = {path.name: path.read_bytes() for path in converted.iterdir()}
+    config = converted / "config.json"
+    if content is None:
+        config.unlink()
+    elif isinstance(content, str):  # of the same size
+        heads = b'"num_attention_heads": %d' % json.loads(whole["config.json"])["num_attention_heads"]
+        assert heads in whole["config.json"]
+        config.write_bytes(whole["config.json"].replace(heads, heads[:-1] + b"7"))
+    else:
+        config.write_bytes(content)
+    (bad,) = command.json("verify", check=1)["bad"]
+    assert (bad["path"], bad["conversion"], bad["kind"]) == (
+        "config.json",
+        converted.name,
+        "missing" if content is None else "damaged",
+    )
+    if not isinstance(content, str):
+        assert pphub.prepare(BERT) == converted  # another size is noticed at once
+    else:
+        assert "set aside; it is made again" in command("verify", "--refetch")
+        assert not converted.exists()
+        assert pphub.prepare(BERT) == converted
+    assert {path.name: path.read_bytes() for path in converted.iterdir()} == whole
+    command("verify")
+
+
+def test_a_conversion_of_an_earlier_version_stays_valid(hub: Hub, command: Command) -> None:
+    converted = pphub.prepare(BERT)
+    record = converted / "conversion.json"
+    older = json.loads(record.read_bytes())
+    assert older.pop("sizes").keys() == older["files"].keys()
+    record.write_text(json.dumps(older))
+    before = record.stat().st_ino
+    assert pphub.prepare(BERT) == converted
+    assert record.stat().st_ino == before
+    command("verify")
+    (converted / "vocab.txt").write_bytes(b"[PAD]\n")
+    assert [one["path"] for one in command.json("verify", check=1)["bad"]] == ["vocab.txt"]
+    record.write_bytes(record.read_bytes()[:-100])
+    assert [one["path"] for one in command.json("verify", check=1)["bad"]] == ["conversion.json"]
+    assert pphub.prepare(BERT) == converted
+    command("verify")
+
+
+def test_what_paddlenlp_finds_by_name_is_verified(hub: Hub, home: Path, command: Command) -> None:
+    converted = pphub.prepare(BERT)
+    shown = home / "models" / BERT
+    vocabulary = (converted / "vocab.txt").read_bytes()
+    for name, content in (("tokenizer_config.json", b'{"written by": "PaddleNLP"}'), ("added_tokens.json", b"{}")):
+        (shown / name).write_bytes(content)
+    command("verify")
+    (shown / "vocab.txt").write_bytes(b"broken\n")
+    (shown / "tokenizer_config.json").write_bytes(b"broken\n")
+    (shown / "added_tokens.json").unlink()
+    bad = command.json("verify", BERT, check=1)["bad"]
+    assert {(one["view"], one["path"], one["kind"]) for one in bad} == {
+        (BERT, "vocab.txt", "damaged"),
+        (BERT, "tokenizer_config.json", "damaged"),
+        (BERT, "added_tokens.json", "missing"),
+    }
+    output = command("verify", "--refetch")
+    assert f"damaged  models/{BERT}, from hf:{BERT}@" in output
+    assert output.count("set aside, and made again") == 3
+    assert (shown / "vocab.txt").read_bytes() == vocabulary
+    assert {path.read_bytes() for path in (home / "hub/quarantine").iterdir()} == {b"broken\n"}
+    command("verify")
+    (shown / "vocab.txt").write_bytes(vocabulary[:-1])
+    pphub.prepare(BERT)
+    assert (shown / "vocab.txt").read_bytes() == vocabulary
+    changed = bytearray(vocabulary)
+    changed[0] ^= 1
+    (shown / "vocab.txt").write_bytes(changed)
+    command("verify", "--quarantine", check=1)
+    command("verify")
+    assert (shown / "vocab.txt").read_bytes() == vocabulary
+
+
+def test_folders_where_files_belong(hub: Hub, home: Path, command: Command) -> None:
+    folder, deep = pphub.download(REPO), pphub.download(TWIN, include="*")
+    for path in (folder / "config.json", deep / "README.md"):
+        path.unlink()
+        fill(path, {"note.txt": b"somebody's"})
+    ref = Layout(home).ref("hf", REPO, "main")
+    ref.unlink(missing_ok=True)
+    fill(ref, {"note.txt": b"somebody's"})
+    assert "it is a folder" in command("verify", REPO, check=1)
+    assert command("verify", "--refetch").count("fetched again, right") == 2
+    assert [path.name for path in (home / "hub/quarantine").glob("*/*")] == ["note.txt"] * 2
+    command("verify")
+    check_true(home)
+    command("list")
+    assert command.json("prune")["removed"]["revisions"] == 1
+    assert not ref.exists()
+    fill(ref, {"note.txt": b"somebody's"})
+    command("remove", REPO)
+    assert not ref.exists()
+    assert not folder.exists()
+
+
+def test_what_lies_in_the_place_of_a_folder(hub: Hub, home: Path, command: Command) -> None:
+    fill(hub.root / REPO, {"sub/merges.txt": b"a b\n"})
+    folder = pphub.download(REPO, include="*")
+    shutil.rmtree(folder / "sub")
+    (folder / "sub").write_bytes(b"a file")
+    command("verify", "--refetch")
+    assert (folder / "sub/merges.txt").read_bytes() == b"a b\n"
+
+
+# ------------------------------------------------------------------------------------------------- shared caches
+
+
+@pytest.fixture
+def shared(hub: Hub, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of others, with one model."""
+    theirs = tmp_path / "shared"
+    monkeypatch.setenv("PPNLP_HOME", str(theirs))
+    pphub.download(REPO)
+    pphub.download(BERT)
+    monkeypatch.setenv("PPNLP_HOME", str(home))
+    monkeypatch.setenv("PPHUB_SHARED_HOME", str(theirs))
+    return theirs
+
+
+def test_models_of_a_shared_cache_are_listed_and_verified(
+    hub: Hub, home: Path, shared: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pphub.download(TWIN)
+    models = {model["repo"]: model for model in command.json("list")["models"]}
+    assert {repo: model["home"] for repo, model in models.items()} == {
+        TWIN: str(home),
+        REPO: str(shared),
+        BERT: str(shared),
+    }
+    (home.parent / "empty").mkdir()
+    monkeypatch.setenv("PPHUB_SHARED_HOME", os.pathsep.join(map(str, (home.parent / "empty", shared, home))))
+    lines = command("list").splitlines()
+    assert [line.endswith("  shared") for line in lines[1:-1]] == [True, True, False]
+    assert lines[-1].startswith("1 models, ")
+    assert lines[-1].endswith("; and 2 models in shared caches")
+    command("verify", REPO)
+    damage(blob(shared, MODEL["README.md"]))
+    before = everything_below(shared)
+    for options in ((), ("--quarantine",), ("--refetch",)):
+        output = command("verify", REPO, *options, check=1)
+        assert f"it is in the shared cache {shared}, which its owner must mend: PPNLP_HOME={shared} hub " in output
+    (bad,) = command.json("verify", check=1)["bad"]
+    assert (bad["repo"], bad["path"], bad["home"]) == (REPO, "README.md", str(shared))
+    assert everything_below(shared) == before
+
+
+def test_refetch_tells_when_it_did_not_help(
+    hub: Hub, home: Path, shared: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = pphub.download(TWIN)
+    assert (folder / WEIGHTS).resolve().is_relative_to(shared)
+    damage(blob(shared, MODEL[WEIGHTS]))
+
+    def link_again(*_arguments: object, **_options: object) -> None:
+        """As a download would that trusts the shared cache."""
+        record = json.loads((folder / "snapshot.json").read_bytes())
+        entry = {"size": len(MODEL[WEIGHTS]), "sha256": blob(home, MODEL[WEIGHTS]).name, "stored": True}
+        record["files"][WEIGHTS] |= {**entry, "verified": None}
+        (folder / "snapshot.json").write_text(json.dumps(record))
+        (folder / WEIGHTS).symlink_to(blob(shared, MODEL[WEIGHTS]))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pphub, "download", link_again)
+        output = command("verify", TWIN, "--refetch", check=1)
+        assert "fetched again, and still bad: its sha256 is" in output
+        assert f"PPNLP_HOME={shared} hub verify --refetch" in output
+        document = command.json("verify", TWIN, "--refetch", check=1)
+    assert [one["path"] for one in document["still_bad"]] == [WEIGHTS]
+    assert document["failed"] == []
+
+
+def test_remove_what_was_made_of_a_shared_model(hub: Hub, home: Path, shared: Path, command: Command) -> None:
+    before = everything_below(shared)
+    output = command("remove", REPO, check=1)
+    assert f"hf:{REPO} is only in the shared cache {shared}" in output
+    converted = pphub.prepare(BERT)
+    assert converted.is_relative_to(home)
+    shown = home / "models" / BERT
+    assert shown.is_dir()
+    output = command("remove", BERT)
+    assert output.startswith(f"removed hf:{BERT}: 0 snapshots, 1 conversion, ")
+    assert f"  the model stays in the shared cache {shared}\n" in output
+    assert not converted.exists()
+    assert not shown.exists()
+    assert cached_path(BERT) is not None
+    assert "is only in the shared cache" in command("remove", BERT, check=1)
+    assert everything_below(shared) == before
 
 
 # ------------------------------------------------------------------------------------------------- prune
@@ -692,6 +893,21 @@ def test_prune_leaves_what_a_living_process_collects(home: Path, command: Comman
     assert [path.read_bytes() for path in (home / "hub/partial").iterdir()] == [b"living"]
     owners["living"].communicate()
     assert command.json("prune")["removed"] == {"partials": 1}
+
+
+def test_prune_leaves_what_another_machine_collects(home: Path, command: Command) -> None:
+    """As a download does, which would take over what has been silent for ten minutes."""
+    names = [f"sha256-{digit * 64}.elsewhere-1-abcdef01" for digit in "012"]
+    for name, minutes in zip(names, (2, 11, 0), strict=True):
+        folder = fill(home / "hub/partial" / name, {"content": b"half"})
+        for path in (folder / "content", folder):
+            age(path, 60 * minutes)
+    for name, seconds in (("a.elsewhere-1-abcdef01", 5 * 60), ("b.elsewhere-1-abcdef01", 2 * HOUR)):
+        fill(home / "hub/partial", {name: b"few bytes"})
+        age(home / "hub/partial" / name, seconds)
+    assert command.json("prune")["removed"] == {"partials": 2}
+    left = {path.name for path in (home / "hub/partial").iterdir()}
+    assert left == {names[0], names[2], "a.elsewhere-1-abcdef01"}
 
 
 def test_a_blob_that_changed_after_the_look_stays(hub: Hub, home: Path) -> None:
@@ -838,4 +1054,62 @@ for arguments in (["list"], ["verify"], ["remove", "--dry-run", {REPO!r}], ["rem
     assert len(re.findall("^hub: ", err, re.MULTILINE)) == 2
     assert "Permission denied" in err
     assert "Traceback" not in err
+    assert everything_below(home) == before
+
+
+def as_user(user: int, mask: int, *commands: list[str]) -> list[int]:
+    """Run commands as another user of one group; a fork, since the interpreter may lie where only its owner reads."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setgroups([])
+            os.setgid(5000)
+            os.setuid(user)
+            os.umask(mask)
+            os.write(writing, json.dumps([main(arguments) for arguments in commands]).encode())
+        finally:
+            os._exit(0)  # nothing may go on in this copy of the test
+    os.close(writing)
+    with os.fdopen(reading, "rb") as stream:
+        answer = stream.read()
+    os.waitpid(pid, 0)
+    codes: list[int] = json.loads(answer)
+    return codes
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="only root can be somebody else")
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_each_of_a_group_may_care(
+    hub: Hub, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mask: int
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_anybody")  # or the client looks where it did when it was imported
+    pphub.prepare(BERT)  # imports what the others may not be allowed to read
+    assert main(["remove", BERT, "-q"]) == 0
+    assert main(["prune", "-q"]) == 0
+    shutil.rmtree(home)
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_uid == 0 and folder != folder.parent:
+            folder.chmod(folder.stat().st_mode | 0o055)
+    home.mkdir()
+    os.chown(home, 5001, 5000)
+    home.chmod(0o2775)
+    assert as_user(5001, mask, ["prepare", BERT, "-q"], ["download", TWIN, "-q"], ["prune", "-q"]) == [0, 0, 0]
+    (home / "hub/locks/care/test.lock").touch(0o600)  # of an earlier version
+    assert as_user(5002, mask, ["prune", "-q"], ["remove", BERT, "-q"], ["verify", "-q"]) == [0, 0, 0]
+    assert as_user(5001, mask, ["prune", "-q"], ["remove", TWIN, "-q"]) == [0, 0]
+    assert blobs(home) == set()
+
+
+def test_remove_does_nothing_where_it_could_not_finish(
+    hub: Hub, home: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pphub.prepare(BERT)
+    before = everything_below(home)
+
+    def refuse(_layout: Layout) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(pphub_cache.care.sweeping, "time_of_disk", refuse)
+    assert "Permission denied" in command("remove", BERT, check=1)
     assert everything_below(home) == before

@@ -286,7 +286,7 @@ def test_two_values_for_one_parameter_are_a_contradiction(tmp_path: Path) -> Non
         ({"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'"),
         ({"is_decoder": True}, "is_decoder is True"),
         ({"hidden_act": "gelu_new"}, "hidden_act is 'gelu_new'"),
-        ({"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2"}, "GPT2LMHeadModel"),
+        ({"architectures": ["MambaForCausalLM"], "model_type": "mamba"}, "MambaForCausalLM"),
         ({"architectures": ["BertLMHeadModel"]}, "BertLMHeadModel"),
         ({"architectures": None, "model_type": "mamba"}, "model_type 'mamba'"),
         ({"architectures": [], "model_type": None}, "no architectures and no model_type"),

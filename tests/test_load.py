@@ -17,6 +17,7 @@ import pytest
 import berts
 import pphub
 from conftest import MINILM, MINILM_BIN
+from matrix import all_rows, build, save
 from pphub.errors import ConversionFailed, LoadFailed, UnsafeCheckpoint, UsageError
 from pphub.load import FreshParameters, UnusedTensors, import_paddlenlp
 
@@ -412,5 +413,23 @@ def test_offline_by_name_and_by_folder_also_in_a_chinese_home(tmp_path: Path, mo
 
 def test_an_architecture_without_rules_is_one_clear_error(tmp_path: Path) -> None:
     berts.write_bin(tmp_path / "m", {"architectures": ["MambaModel"], "model_type": "mamba"}, {})
-    with pytest.raises(ConversionFailed, match="MambaModel; there are rules for BertModel"):
+    with pytest.raises(ConversionFailed, match=r"MambaModel; there are rules for .*bert, "):
         pphub.AutoModel.from_pretrained(tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    ("torch_class", "auto", "expected"),
+    [
+        ("GPTJForCausalLM", "AutoModelForCausalLM", "GPTJForCausalLM"),  # PaddleNLP takes it for GPT
+        ("GPTJForCausalLM", "AutoModel", "GPTJModel"),
+        ("FalconForCausalLM", "AutoModel", "RWModel"),  # and does not look for RW
+        ("T5EncoderModel", "AutoEncoder", "T5EncoderModel"),
+        ("XLMForQuestionAnsweringSimple", "AutoModelForQuestionAnswering", "XLMForQuestionAnsweringSimple"),
+    ],
+)
+def test_classes_that_paddlenlp_looks_for_under_other_names(
+    tmp_path: Path, torch_class: str, auto: str, expected: str
+) -> None:
+    row = next(row for row in all_rows() if row.torch_class == torch_class)
+    folder = save(build(row), tmp_path / "torch")
+    assert type(getattr(pphub, auto).from_pretrained(folder)).__name__ == expected

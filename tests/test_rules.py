@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 from pphub.checkpoint.tensor import Tensor, contiguous_strides
+from pphub.conversion.config import translate_config
 from pphub.conversion.constants import CONSTANTS, make_constant
 from pphub.conversion.family import Family, Found, Side, Table
 from pphub.conversion.moves import Request
 from pphub.conversion.operation import Operation
 from pphub.conversion.plan import make_plan
 from pphub.conversion.rules import find_family, find_paddle_family, load_families, parse_family
+from pphub.conversion.sizes import lookup
 from pphub.errors import ConversionFailed
 
 HEAD = """
@@ -79,6 +81,7 @@ def names(request: Request) -> dict[str, Found]:
 @pytest.mark.parametrize(("family", "architecture"), SHIPPED, ids=[name for _, name in SHIPPED])
 def test_names_there_and_back_are_the_same(family: Family, architecture: str) -> None:
     """For a whole model of the class: each name of either side is one rule's, and leads to the names it came from."""
+    family = family.narrowed({})
     pairs: list[tuple[Side, Side]] = [("torch", "paddle"), ("paddle", "torch")]
     for side, other in pairs:
         table, back = Table(family, architecture, side), Request(family, architecture, side, {})
@@ -105,7 +108,8 @@ def test_names_there_and_back_are_the_same(family: Family, architecture: str) ->
         (rule('torch = "a"\npaddle = "b"\nas = "linear"\ndrop = "x"'), "unknown key 'as'"),
         (rule('torch = "a"\npaddle = "b"\ndrop = "x"'), "not in both"),
         (rule('torch = "a"\ndrop = "x"\nextra = 1'), "unknown key 'extra'"),
-        (rule('torch = "a"\ndrop = "x"\nvalue = "pi"'), "value is one of zeros"),
+        (rule('torch = "a"\ndrop = "x"\nvalue = "pi"'), "value is a number or one of zeros"),
+        (rule('torch = "a"\ndrop = "x"\nwhen = 1'), "`when` is 1, not a table"),
         (rule('torch = "a"\ndrop = "x"\nshape = [1]'), "those of a `value`"),
         (rule('torch = "a"\npaddle = "b"\nas = "cube"'), "`as` is 'cube', not one of linear"),
         (rule('torch = "a"\npaddle = "b"\nas = "tensor"\nbias = "no"'), "bias is true, false or 'optional'"),
@@ -254,7 +258,7 @@ def test_roformers_table_of_positions_is_the_one_of_transformers() -> None:
 
 def test_a_paddle_class_leads_to_the_torch_class_that_is_wanted() -> None:
     assert find_paddle_family({"architectures": ["BertForPretraining"]})[1] == "BertForPreTraining"
-    with pytest.raises(ConversionFailed, match=r"names MambaModel; there are rules for .*BertForPretraining"):
+    with pytest.raises(ConversionFailed, match=r"names MambaModel; there are rules for .*bert, "):
         find_paddle_family({"architectures": ["MambaModel"]})
     assert find_family({"architectures": ["BertModel"]})[0].name == "bert"
 
@@ -303,3 +307,99 @@ def test_rules_of_another_package(tmp_path: Path) -> None:
     assert first == "['bert', 'bert', 'module', 'theirs']"
     assert any("'b' (no_such_package)" in line and "ModuleNotFoundError" in line for line in rest)
     assert any("wrong.toml" in line and "unknown key 'x'" in line for line in rest)
+
+
+def test_a_value_may_be_calculated_and_a_default_is_judged_too() -> None:
+    text = '[config.only]\ninner = ["4 * d"]\nwindow = []\n[config.default]\nwindow = 9\n'
+    family = parse_family(HEAD + text + '[config.copy]\ntheta = "rope.theta"\n')
+    config = {"d": 2, "inner": 8, "window": None, "rope": {"theta": 1e6}}
+    assert translate_config(family, "A", config).values["theta"] == 1e6
+    assert "theta" not in translate_config(family, "A", {"window": None}).values
+    with pytest.raises(ConversionFailed, match="inner is 9"):
+        translate_config(family, "A", {**config, "inner": 9})
+    with pytest.raises(ConversionFailed, match="window is 9"):
+        translate_config(family, "A", {"d": 2})
+
+
+def test_rules_may_be_there_for_some_configs_alone() -> None:
+    shared = rule('torch = ["a", "b"]\npaddle = "a"\nas = "tensor"\nwhen = { tied = true }')
+    own = rule('torch = "b"\npaddle = "b"\nas = "matrix"\nwhen = { tied = [false] }').removeprefix(HEAD)
+    family = parse_family(shared + own + "[config.default]\ntied = true\n")
+    cases: list[tuple[dict[str, object], str]] = [({}, "a"), ({"tied": True}, "a"), ({"tied": False}, "b")]
+    for config, expected in cases:
+        (only,) = family.narrowed(config).rules
+        assert only.paddle[0][0] == expected
+    with pytest.raises(ValueError, match="both know 'b' of torch"):
+        parse_family(shared + own.replace("when = { tied = [false] }", ""))
+
+
+def test_a_constant_may_be_a_number() -> None:
+    (only,) = parse_family(rule('paddle = "a"\ndrop = "x"\nvalue = -1e9\nshape = []\ndtype = "float32"')).rules
+    assert only.constant is not None
+    assert make_constant(only.constant.value, (), "float32") == np.float32(-1e9)
+
+
+def test_a_roberta_of_paddles_becomes_a_roberta() -> None:
+    """Other families of torch are RoBERTa in Paddle, too; old configs of Paddle do not name the family."""
+    assert find_paddle_family({"architectures": ["RobertaModel"]})[1] == "RobertaModel"
+    assert find_paddle_family({"architectures": ["RobertaModel"], "model_type": "xlm-roberta"})[1] == "XLMRobertaModel"
+
+
+def test_two_counters_are_not_mixed_up() -> None:
+    """The second layer of the first group is not the first layer of the second."""
+    text = (
+        HEAD.replace('n = "layers"', "g = 2\ni = 2")
+        + '[[base]]\ntorch = "{g}.{i}.a"\npaddle = "{g}.{i}.b"\nas = "tensor"'
+    )
+    tensors = {name: fake(name, 1) for name in ("0.0.a", "0.1.a", "1.0.a", "1.1.a")}
+    plan = make_plan(Request(parse_family(text), "A", "paddle", {}), tensors)
+    assert [name for move in plan.moves for name in move.sources] == list(tensors)
+    made = [name for move in plan.moves for part in move.outputs for name in part]
+    assert made == [name.replace("a", "b") for name in tensors]
+
+
+def test_a_head_may_be_called_as_the_base_of_another_class_is() -> None:
+    """Where torch has a layer in the head that is the pooler of Paddle's base model."""
+    base = rule('torch = "pooler"\npaddle = "pooler"\nas = "linear"\nfor = ["A"]')
+    head = '[[head]]\ntorch = "dense"\npaddle = "x.pooler"\nas = "linear"\nfor = ["AWithHead"]\n'
+    family = parse_family(base + head)
+    for architecture, expected in (("A", "pooler.weight"), ("AWithHead", "dense.weight")):
+        found = Table(family, architecture, "paddle").find("x.pooler.weight")
+        assert found is not None
+        assert found.rule.label == expected
+
+
+def test_the_epsilon_is_a_key() -> None:
+    assert parse_family('epsilon = "layer_norm_eps"' + HEAD).epsilon == "layer_norm_eps"
+    with pytest.raises(ValueError, match="1e-12 is no name"):
+        parse_family("epsilon = 1e-12" + HEAD)
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        ({"architectures": ["GPT2Model"], "n_embd": 8, "activation_function": "gelu"}, "activation_function is 'gelu'"),
+        ({"architectures": ["GPT2LMHeadModel"], "n_embd": 8, "tie_word_embeddings": False}, "tie_word_embeddings"),
+        ({"architectures": ["OPTModel"], "hidden_size": 8, "_remove_final_layer_norm": True}, "final_layer_norm"),
+        ({"architectures": ["LlamaModel"], "rope_scaling": {"type": "linear", "factor": 2.0}}, "rope_scaling"),
+        ({"architectures": ["LlamaModel"], "rope_parameters": {"rope_type": "llama3"}}, "rope_type is 'llama3'"),
+        (
+            {"architectures": ["LlamaModel"], "head_dim": 3, "hidden_size": 8, "num_attention_heads": 4},
+            "head_dim is 3",
+        ),
+        ({"architectures": ["MistralModel"], "sliding_window": 4096}, "sliding_window is 4096"),
+        ({"architectures": ["MistralModel"]}, "sliding_window is 4096"),
+        ({"architectures": ["FalconModel"], "new_decoder_architecture": True}, "new_decoder_architecture is True"),
+        ({"architectures": ["T5Model"], "feed_forward_proj": "gelu"}, "feed_forward_proj is 'gelu'"),
+        ({"architectures": ["CLIPModel"], "text_config": {"layer_norm_eps": 1e-6}}, "text_config.layer_norm_eps"),
+        ({"architectures": ["DPTModel"], "is_hybrid": True}, "is_hybrid is True"),
+    ],
+)
+def test_what_paddles_class_computes_otherwise_is_refused(config: dict[str, object], why: str) -> None:
+    with pytest.raises(ConversionFailed, match=why):
+        translate_config(*find_family(config), config)
+
+
+def test_a_key_may_be_in_a_table_or_a_list() -> None:
+    config = {"audio": {"depths": [2, 6]}}
+    assert [lookup(config, f"audio.depths.{part}") for part in ("0", "1", "2", "x")] == [2, 6, None, None]

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ import pphub
 from conftest import ROOT
 from hubs import fill, safetensors
 from pphub.view import show_by_name, tokenizer_class
+from pphub_cache.care.verifying import check, plan_check
+from pphub_cache.layout import Layout
+from pphub_cache.lock import entry_lock
 
 BUILT_IN = "uer/chinese-roberta-tiny"  # the smallest BERT that PaddleNLP knows
 TINY = {"config.json": b'{"v": 1}', "model_state.pdparams": b"weights 1", "vocab.txt": b"[PAD]\n"}
@@ -146,6 +150,7 @@ def test_paddlenlp_loads_by_name_what_pphub_loads(home: Path, tmp_path: Path) ->
     assert result.stdout.endswith("all as they should be\n")
     for folder, hashes in kept.items():  # PaddleNLP has written to models/, and only there
         assert {file: hashlib.sha256(data).digest() for file, data in tree(folder).items()} == hashes
+    assert check(plan_check([Layout(home)], None), lambda _count: None) == []  # what it writes is no damage
     before = below(home)
     for name, folder in folders.items():
         assert show(home, name, folder) == home / "models" / name
@@ -192,7 +197,7 @@ def test_only_what_was_checked_is_shown(home: Path, tmp_path: Path) -> None:
     record = json.loads(seen.pop(".pphub.json"))
     empty = dict.fromkeys(("added_tokens.json", "chat_template.json", "special_tokens_map.json"), b"{}\n")
     assert seen == TINY | {"LICENSE": b"free", "tokenizer_config.json": b"{}\n"} | empty
-    origin = {"format": 1, "name": "org/model", "source": "hf", "repo": "hub/org/model", "commit": "c0ffee"}
+    origin = {"format": 2, "name": "org/model", "source": "hf", "repo": "hub/org/model", "commit": "c0ffee"}
     assert record.items() >= {**origin, "folder": str(tmp_path / "folder")}.items()
     assert (shown / "model_state.pdparams").resolve() == tmp_path / "folder" / "model_state.pdparams"
     assert (shown / "vocab.txt").resolve().is_relative_to(shown)  # PaddleNLP's tokenizers write to it
@@ -299,6 +304,35 @@ def test_what_is_damaged_is_mended(home: Path, tmp_path: Path) -> None:
     assert tree(shown) == {}  # links that lead nowhere are no files to PaddleNLP
     show(home, "org/name", folder)
     assert tree(shown) == whole
+
+
+def test_another_size_is_mended_at_once(home: Path, tmp_path: Path) -> None:
+    folder = fill(tmp_path / "folder", TINY | {"merges.txt": b"", "LICENSE": b""})
+    shown = show(home, "org/name", folder)
+    assert shown is not None
+    whole = tree(shown)
+    before = below(home)
+    assert show(home, "org/name", folder) == shown  # what is empty in the model may be so
+    assert below(home) == before
+    for name, content in (("vocab.txt", b"broken\n"), ("added_tokens.json", b""), ("merges.txt", b"a b")):
+        (shown / name).write_bytes(content)
+        show(home, "org/name", folder)
+        assert tree(shown) == whole
+
+
+def test_who_waits_is_told_for_whom(home: Path, tmp_path: Path) -> None:
+    folder = fill(tmp_path / "folder", TINY)
+    notes: list[str] = []
+    with entry_lock(Layout(home).lock("view", "org/name")):
+        waiting = threading.Thread(target=lambda: show(home, "org/name", folder, notes=notes))
+        waiting.start()
+        deadline = time.monotonic() + 10
+        while not notes and time.monotonic() < deadline:
+            time.sleep(0.01)
+    waiting.join()
+    assert len(notes) == 1
+    assert notes[0].startswith(f"waiting to show org/name to PaddleNLP: process {os.getpid()} on ")
+    assert (home / "models/org/name/config.json").exists()
 
 
 def test_another_model_replaces_the_first_whole_for_those_who_read(home: Path, tmp_path: Path) -> None:

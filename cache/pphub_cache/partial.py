@@ -310,7 +310,8 @@ def is_abandoned(folder: Path, *, alone: bool) -> bool:
     if host == host_name():
         return alone or pid == os.getpid() or not is_alive(pid)
     try:
-        newest = max(entry.stat().st_mtime for entry in [folder, *folder.iterdir()])
+        entries = [folder, *folder.iterdir()] if folder.is_dir() else [folder]
+        newest = max(entry.stat().st_mtime for entry in entries)
     except (OSError, ValueError):
         return False
     return time.time() - newest > _FOREIGN_SECONDS

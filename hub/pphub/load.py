@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pphub.checkpoint.folder import open_checkpoint, read_config
 from pphub.conversion.dtypes import FLOATS, cast
+from pphub.conversion.moves import same_bits
 from pphub.errors import LoadFailed, MissingDependency, UsageError
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ def load_model(auto_class: str, folder: Path, weights: tuple[str, ...], kwargs: 
     """Build a PaddleNLP model and fill it.
 
     Args:
-        auto_class: the PaddleNLP auto class that chooses the model class, such as ``AutoModel``.
+        auto_class: the PaddleNLP auto class that chooses the model class, such as ``AutoModel``, or the model class
+            itself: not all are reached by an auto class.
         folder: a folder in Paddle's layout.
         weights: its weight files.
         kwargs: as for PaddleNLP's ``from_pretrained``: config values, the rest for the model class.
@@ -96,6 +98,7 @@ def load_model(auto_class: str, folder: Path, weights: tuple[str, ...], kwargs: 
     config.dtype = dtype or config.dtype or "float32"
     model = _build(model_class, config, model_kwargs)
     _fill(model, tensors, _absent_modules(folder), ignore_mismatched=ignore_mismatched)
+    _set_epsilon(model, folder)
     model.eval()
     return model
 
@@ -144,13 +147,40 @@ def _model_class(
 ) -> Any:
     config = values if values is not None else read_config(folder)
     auto = getattr(transformers, auto_class)
+    if not hasattr(auto, "_get_model_class_from_config"):
+        return auto
+    named = config.get("architectures") or config.get("init_class") or "no architecture"
+    sibling = _sibling(transformers, named, auto_class)
     try:
         # PaddleNLP's own choice, so that the same name gives the same class; it takes the config apart.
-        return auto._get_model_class_from_config(str(folder), None, copy.deepcopy(dict(config)))
+        found = auto._get_model_class_from_config(str(folder), None, copy.deepcopy(dict(config)))
     except (AttributeError, KeyError, TypeError) as error:
-        named = config.get("architectures") or config.get("init_class") or "no architecture"
+        if sibling:
+            return sibling
         msg = f"PaddleNLP has no {auto_class} for this model; its config names {named}"
         raise LoadFailed(msg, hint="is it another kind of model, or one that PaddleNLP lacks?") from error
+    return sibling if sibling and found.config_class is not sibling.config_class else found
+
+
+def _sibling(transformers: ModuleType, named: object, auto_class: str) -> Any:
+    """The class for a task that has the same config as the class that is named; None if there is none.
+
+    PaddleNLP goes by parts of names: it takes GPT-J for GPT, and some families it does not look for at all.
+    """
+    last = named[-1] if isinstance(named, list) and named else named
+    model_class = getattr(transformers, last, None) if isinstance(last, str) else None
+    if model_class is None and isinstance(last, str):  # one that is not exported: the base model has the same config
+        model_class = getattr(transformers, last.partition("For")[0] + "Model", None)
+    config_class = getattr(model_class, "config_class", None)
+    if not isinstance(config_class, type) or not isinstance(model_class, type):
+        return None
+    task = auto_class.removeprefix("AutoModel") or "Model"
+    name = config_class.__name__.removesuffix("Config") + task.removeprefix("Auto")
+    if task != "Model" and model_class.__name__.startswith(name):
+        return model_class  # T5EncoderModel for AutoEncoder, XLMForQuestionAnsweringSimple
+    found = getattr(transformers, name, None)
+    same = isinstance(found, type) and getattr(found, "config_class", None) is config_class
+    return found if same else None
 
 
 def _make_config(model_class: Any, folder: Path, kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -192,6 +222,7 @@ def _fill(model: Any, tensors: Mapping[str, Tensor], absent: tuple[str, ...], *,
         listed = "\n".join(f"  {name}: {match.pairs[name].shape}, not {tuple(expected[name].shape)}" for name in wrong)
         msg = f"the checkpoint does not fit {type(model).__name__}:\n{listed}"
         raise LoadFailed(msg, hint="check the config, or pass ignore_mismatched_sizes=True to leave these fresh")
+    _check_shared(model, expected, match.pairs)
     fresh = (*match.fresh, *sorted(wrong))
     _judge_fresh(model, fresh, absent, allowed=wrong)
     if match.unused:
@@ -201,6 +232,16 @@ def _fill(model: Any, tensors: Mapping[str, Tensor], absent: tuple[str, ...], *,
     for name, tensor in match.pairs.items():
         if name not in wrong:
             _set(expected[name], tensor)
+
+
+def _check_shared(model: Any, expected: Mapping[str, Any], pairs: Mapping[str, Tensor]) -> None:
+    """Two tensors for what is one parameter in the model must be equal: otherwise one would be lost."""
+    filled: dict[int, str] = {}
+    for name, tensor in pairs.items():
+        first = filled.setdefault(id(expected[name]), name)
+        if first != name and not same_bits(pairs[first], tensor):
+            msg = f"{first} and {name} are one parameter in {type(model).__name__}, but their values differ"
+            raise LoadFailed(msg, hint="PaddleNLP's class cannot be this model; its base model can be loaded")
 
 
 def _pair_up(expected: Mapping[str, Any], tensors: Mapping[str, Tensor], base: str) -> _Match:
@@ -220,7 +261,12 @@ def _pair_up(expected: Mapping[str, Any], tensors: Mapping[str, Tensor], base: s
             unused.append(name)  # of the base model; heads of other tasks are passed over
     # One parameter may be listed under several names (tied weights): filling one fills all.
     filled = {id(expected[name]) for name in pairs}
-    fresh = tuple(name for name, parameter in expected.items() if id(parameter) not in filled)
+    # Integers are no random start values: the class makes them, such as the numbers of positions.
+    fresh = tuple(
+        name
+        for name, parameter in expected.items()
+        if id(parameter) not in filled and "int" not in str(parameter.dtype)
+    )
     return _Match(pairs, fresh, tuple(unused))
 
 
@@ -255,8 +301,25 @@ def _set(parameter: Any, tensor: Tensor) -> None:
     parameter.set_value(array)
 
 
+def _set_epsilon(model: Any, folder: Path) -> None:
+    """Give layer norms the epsilon of the config where PaddleNLP's class has another, fixed one."""
+    from paddle.nn import LayerNorm
+
+    epsilon = _recorded(folder, "epsilon")
+    if isinstance(epsilon, (int, float)):
+        for layer in model.sublayers():
+            if isinstance(layer, LayerNorm):
+                layer._epsilon = epsilon
+
+
 def _absent_modules(folder: Path) -> tuple[str, ...]:
+    found = _recorded(folder, "absent")
+    return tuple(found) if isinstance(found, list) else ()
+
+
+def _recorded(folder: Path, key: str) -> object:
+    """What a conversion by pphub noted; None if it did not, or this is no conversion."""
     try:
-        return tuple(json.loads((folder / "conversion.json").read_bytes()).get("absent", ()))
+        return json.loads((folder / "conversion.json").read_bytes()).get(key)
     except (OSError, ValueError, AttributeError):
-        return ()
+        return None

@@ -15,6 +15,11 @@ Whatever PaddleNLP 2.8 reads is looked for in this folder first. What it does be
   its own, and a model with another config is not shown;
 * ``AutoTokenizer`` takes the class from ``tokenizer_config.json``, which in torch's world often names none of Paddle's.
 
+A copy may be changed, and the record tells of which kind it is. A vocabulary PaddleNLP writes back byte for byte:
+another size is mended here, and another content found by ``hub verify``. Its JSON it composes anew: whatever is a JSON
+object is right, what is none ``hub verify`` finds, and what is empty is mended here. A vocabulary that gives way to one
+under the name of the URL is right unless it is empty.
+
 Where links cannot be made, the files are moved into the folder itself: those of the former model go first, its config
 before all, and the config and the record come last. What PaddleNLP has downloaded is never touched.
 """
@@ -27,6 +32,7 @@ import json
 import os
 import secrets
 import shutil
+import stat
 from importlib.resources import files as resources
 from typing import TYPE_CHECKING, Any, Final
 
@@ -44,6 +50,7 @@ from pphub_cache.atomic import (
     write_bytes,
     write_json,
 )
+from pphub_cache.digest import sha256_of
 from pphub_cache.layout import SNAPSHOT_FILE, Layout
 from pphub_cache.lock import entry_lock
 
@@ -53,7 +60,7 @@ if TYPE_CHECKING:
 
 __all__ = ["show_by_name", "tokenizer_class"]
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 """Counts up when the same folder is to be shown otherwise; part of the key."""
 
 _RECORD: Final = ".pphub.json"
@@ -79,7 +86,7 @@ def show_by_name(
         source: where the model came from, for the record; likewise ``repo`` and ``commit``.
         repo: what the source calls the model.
         commit: the commit.
-        note: told in a line why the model is not shown.
+        note: told in a line why the model is not shown, or whom this waits for.
 
     Returns:
         ``models/NAME``, or None when it is not shown.
@@ -97,7 +104,8 @@ def show_by_name(
             if problem := _problem(shown, folder, files, known):
                 note(f"PaddleNLP will not load {name} by name: {problem}")
                 return None
-            with entry_lock(Layout(home).lock("view", name)):
+            waiting = f"waiting to show {name} to PaddleNLP"
+            with entry_lock(Layout(home).lock("view", name), on_wait=lambda owner: note(f"{waiting}: {owner}")):
                 if not _is_shown(shown, key):
                     record = {"format": _FORMAT, **origin, "key": key}
                     _show(shown, lambda target: _fill(target, folder, files, known, table["written"], record))
@@ -152,14 +160,24 @@ def _is_shown(shown: Path, key: str) -> bool:
         if record["key"] != key:
             return False
         linked = os.path.islink(f"{top}/{_RECORD}")  # noqa: PTH114
+        copies = record["copies"]
         return all(
-            os.path.exists(f"{top}/{name}")  # noqa: PTH110
+            _is_sound(os.stat(f"{top}/{name}"), name in copies, copies.get(name))  # noqa: PTH116
             # What PaddleNLP downloaded in the place of a link that led nowhere is another file.
             and (not linked or os.readlink(f"{top}/{name}") == _place(name))  # noqa: PTH115
             for name in record["files"]
         )
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def _is_sound(found: os.stat_result, copied: bool, content: Mapping[str, Any] | None) -> bool:
+    """Whether a file may be what was put there, as far as its size tells."""
+    if not stat.S_ISREG(found.st_mode):
+        return False
+    if not copied:
+        return True  # a link
+    return found.st_size > 0 if content is None else found.st_size == content["size"]
 
 
 def _place(name: str) -> str:
@@ -216,7 +234,15 @@ def _fill(
     else:
         _complete_tokenizer(target, folder, files)
     names = sorted((path.name for path in target.iterdir()), key=lambda name: (name == _CONFIG, name))
-    write_json(target / _RECORD, {**record, "files": [*names, _RECORD]})
+    own = set(names) - (set(files) - set(written)) - {_CONFIG}
+    aliases = known.get("files", {})
+    composed = {name for name in own if name.endswith(".json") or aliases.get(name, name) in set(files) - {name}}
+    copies = {name: None if name in composed else _content(target / name) for name in names if name in own}
+    write_json(target / _RECORD, {**record, "files": [*names, _RECORD], "copies": copies})
+
+
+def _content(copy: Path) -> dict[str, object]:
+    return {"size": copy.stat().st_size, "sha256": sha256_of(copy)}
 
 
 def _complete_tokenizer(target: Path, folder: Path, files: tuple[str, ...]) -> None:

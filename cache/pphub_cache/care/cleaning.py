@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +28,8 @@ from pphub_cache.care.sweeping import (
     walk,
 )
 from pphub_cache.layout import SNAPSHOT_FILE
-from pphub_cache.process import host_name, is_alive
+from pphub_cache.partial import is_abandoned
+from pphub_cache.process import is_alive
 
 if TYPE_CHECKING:
     from pphub_cache.care.inventory import View
@@ -40,7 +40,6 @@ __all__ = ["Cleaned", "clean"]
 
 # As pphub_cache.atomic.temporary_beside makes them.
 _LEFTOVER: Final = re.compile(r"\..*-[0-9a-f]{8}\.([0-9]+)-[0-9a-f]{8}\.tmp", re.DOTALL)
-_OWNED: Final = re.compile(r"[^.]*\.([^.]*)-([0-9]+)-[0-9a-f]{8}")
 _MINUTE: Final = 60_000_000_000  # nanoseconds
 _PARTS: Final = ("snapshots", "refs", "converted", "blobs", "quarantine")
 
@@ -167,20 +166,24 @@ class _Cleaning:
         for ref in refs(self._layout):
             folder = os.fspath(self._layout.snapshots / ref.source / ref.repo / Path(ref.commit).name)
             gone = folder in self._gone or not os.path.lexists(folder) or ref.commit != Path(ref.commit).name
-            if gone and newest_change(ref.path) < scene.began:
+            if (gone or not ref.commit) and newest_change(ref.path) < scene.began:
                 self._drop("revisions", ref.path)
 
     def _partials(self, scene: Scene) -> None:
-        """Downloads that were cut off: the owner is gone, and the lock of the content is free."""
+        """Downloads that were cut off, that the next one of the same content would take over, too."""
         root = os.fspath(self._layout.partial("x").parent)
         for name in names_in(root):
             path = f"{root}/{name}"
-            changed = newest_change(path)
-            if scene.is_young(changed) and (not scene.locks_work or _has_owner(name, time.time_ns() - changed)):
+            young = scene.is_young(newest_change(path))
+            if young and not scene.locks_work:
                 continue
             with claim(self._layout.lock("blob", name.partition(".")[0])) as free:
-                if free:
-                    self._drop("partials", path)
+                if free and os.path.lexists(path):
+                    # A content of a few bytes is written to a file, without the lock, and in a moment.
+                    in_folder = os.path.isdir(path)  # noqa: PTH112
+                    late = not in_folder and not young
+                    if late or is_abandoned(Path(path), alone=scene.locks_work and in_folder):
+                        self._drop("partials", path)
 
     def _empty_folders(self) -> None:
         """Where nobody is at work, and none was made a moment ago: who makes a folder will put something into it."""
@@ -196,14 +199,6 @@ class _Cleaning:
                     with contextlib.suppress(OSError):  # not any more
                         os.rmdir(folder)  # noqa: PTH106
                 self._count("folders", 1, 0)
-
-
-def _has_owner(name: str, age: int) -> bool:
-    """Whether the process that a partial is named by may be at work: small contents are written without a lock."""
-    match = _OWNED.fullmatch(name)
-    if match is None:
-        return False
-    return is_alive(int(match[2])) is not False if match[1] == host_name() else age < _MINUTE
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

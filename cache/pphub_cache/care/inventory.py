@@ -28,6 +28,7 @@ __all__ = [
     "Ref",
     "View",
     "conversions",
+    "files_of",
     "names_in",
     "read_held",
     "read_view",
@@ -83,7 +84,10 @@ class Held(NamedTuple):
 
 
 class Ref(NamedTuple):
-    """The commit that a revision stood for; the revision ``HEAD`` is the source's default."""
+    """The commit that a revision stood for; the revision ``HEAD`` is the source's default.
+
+    Where a folder is in the place of the file, the commit is empty.
+    """
 
     source: str
     repo: str
@@ -116,6 +120,7 @@ class View:
         origin: source, repository and commit; None when its record cannot be read.
         shown: the folder it shows; empty when its record cannot be read.
         files: the names of the files in it that are ours, as far as the record tells.
+        copies: those that are no links → size in bytes and sha256; None for one that PaddleNLP may write anew.
     """
 
     name: str
@@ -123,6 +128,7 @@ class View:
     origin: tuple[str, str, str] | None
     shown: str
     files: frozenset[str]
+    copies: Mapping[str, tuple[int, str] | None]
 
 
 def names_in(folder: str) -> list[str]:
@@ -256,7 +262,9 @@ def _refs_below(folder: str, source: str, repo: str) -> Iterator[Ref]:
         try:
             commit = _read_head(path, _LINE).strip().decode("utf-8", "replace")
         except OSError:
-            continue
+            if not os.path.isdir(path):  # noqa: PTH112
+                continue
+            commit = ""
         yield Ref(source, repo, unquote(name[1:]), commit, path)
 
 
@@ -288,6 +296,26 @@ def _read_conversion(path: str) -> tuple[frozenset[tuple[str, str, str]], tuple[
     return origins, (name, size, sha256)
 
 
+def files_of(conversion: Conversion) -> dict[str, tuple[int | None, str]] | None:
+    """Name → size in bytes, where it is known, and sha256 of every file; None when the record cannot be read."""
+    if conversion.weights is None:
+        return None
+    try:
+        record = json.loads(_read(f"{conversion.folder}/{CONVERSION_FILE}")[0])
+        # An older record has no sizes; of the files in a folder of the user's nobody wrote them down.
+        sizes = record.get("sizes", {})
+        files = {name: (sizes.get(name), sha256) for name, sha256 in record["files"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    weights, size, sha256 = conversion.weights
+    files[weights] = (size, sha256)
+    sound = all(
+        name == os.path.basename(name) and type(size) in {int, type(None)} and isinstance(sha256, str)  # noqa: PTH119
+        for name, (size, sha256) in files.items()
+    )
+    return files if sound else None
+
+
 def _member(text: str, name: str) -> Any:
     """One member of a JSON object of which only the beginning is here; in a string, its quotes would be escaped."""
     key = f'"{name}": '
@@ -311,6 +339,11 @@ def read_view(layout: Layout, name: str) -> View | None:
     try:
         mark = json.loads(_read(f"{folder}/{VIEW_FILE}")[0])
         origin = (str(mark["source"]), str(mark["repo"]), str(mark["commit"]))
-        return View(name, folder, origin, str(mark["folder"]), frozenset(map(str, mark.get("files", ()))))
+        copies = {str(key): _content(value) for key, value in mark.get("copies", {}).items()}
+        return View(name, folder, origin, str(mark["folder"]), frozenset(map(str, mark.get("files", ()))), copies)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return View(name, folder, None, "", frozenset())
+        return View(name, folder, None, "", frozenset(), {})
+
+
+def _content(value: Any) -> tuple[int, str] | None:
+    return None if value is None else (int(value["size"]), str(value["sha256"]))

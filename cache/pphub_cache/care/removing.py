@@ -49,12 +49,24 @@ __all__ = ["Doomed", "Removed", "delete_conversion", "delete_view", "find_doomed
 
 @dataclass(frozen=True, slots=True)
 class Doomed:
-    """What is to go of one repository: snapshots, and the revisions that stand for them."""
+    """What is to go of one repository: snapshots, and the revisions that stand for them.
+
+    Attributes:
+        origins: source, repository and commit of what is here: snapshots, and what was made of those in shared caches.
+        shared: the snapshots in shared caches, which stay.
+    """
 
     source: str
     repo: str
     snapshots: tuple[Held, ...]
     refs: tuple[Ref, ...]
+    origins: frozenset[tuple[str, str, str]]
+    shared: tuple[Held, ...] = ()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether there is anything to remove."""
+        return bool(self.snapshots or self.refs or self.origins)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +94,31 @@ class Removed:
     left: int
 
 
-def find_doomed(layout: Layout, source: str, repo: str, revision: str | None) -> Doomed | None:
-    """What the cache has of a repository, or of one revision of it; None if nothing."""
+def find_doomed(
+    layout: Layout, source: str, repo: str, revision: str | None, shared: Iterable[Layout] = ()
+) -> Doomed | None:
+    """What the cache has of a repository, or of one revision of it; None if nothing, in the shared caches neither."""
+    held, refs = _of_revision(layout, source, repo, revision)
+    elsewhere = [one for other in shared for one in _of_revision(other, source, repo, revision)[0]]
+    # By the commit, not the revision: views and conversions have no other name.
+    commits = {one.commit for one in (*held, *elsewhere)} | {ref.commit for ref in refs} | {revision}
+    made = {origin for conversion in conversions(layout) for origin in conversion.origins}
+    made |= {view.origin for view in views(layout) if view.origin is not None}
+    origins = {one for one in made if one[:2] == (source, repo) and (revision is None or one[2] in commits)}
+    origins |= {(one.source, one.repo, one.commit) for one in held}
+    doomed = Doomed(source, repo, tuple(held), tuple(refs), frozenset(origins), tuple(elsewhere))
+    return doomed if doomed.is_here or elsewhere else None
+
+
+def _of_revision(layout: Layout, source: str, repo: str, revision: str | None) -> tuple[list[Held], list[Ref]]:
+    """Snapshots and refs of a repository, or of one revision of it."""
     held, refs = snapshots_of(layout, source, repo), refs_of(layout, source, repo)
-    if revision is not None:
-        path = os.fspath(layout.ref(source, repo, revision))
-        commits = {ref.commit for ref in refs if ref.path == path} | {revision}
-        held = [one for one in held if one.commit in commits]
-        refs = [ref for ref in refs if ref.commit in commits]
-    return Doomed(source, repo, tuple(held), tuple(refs)) if held or refs else None
+    if revision is None:
+        return held, refs
+    path = os.fspath(layout.ref(source, repo, revision))
+    commits = {ref.commit for ref in refs if ref.path == path} | {revision}
+    held = [one for one in held if one.commit in commits]
+    return held, [ref for ref in refs if ref.commit in commits and (ref.commit or ref.path == path)]
 
 
 def remove(layout: Layout, doomed: Doomed, *, dry_run: bool, note: Callable[[str], None]) -> Removed:
@@ -105,28 +133,29 @@ def remove(layout: Layout, doomed: Doomed, *, dry_run: bool, note: Callable[[str
     Raises:
         StorageFailed: the disk says no.
     """
-    origins = {(one.source, one.repo, one.commit) for one in doomed.snapshots}
-    contents = {
-        sha256: size for one in doomed.snapshots for _, size, sha256 in one.stored() if SHA256.fullmatch(sha256)
-    }
+    origins = doomed.origins
+    contents = _contents(doomed.snapshots)
     names = tuple(view.name for view in views(layout) if view.origin in origins)
     made = [one for one in conversions(layout) if one.origins & origins]
-    folders = [one.folder for one in made] + _links_to(layout, contents)
+    folders = [one.folder for one in made] + _links_to(layout, contents | _contents(doomed.shared))
     freed = sum(map(size_below, folders)) + sum(_size_of_copies(one) for one in doomed.snapshots)
     if dry_run:
         others = referenced(layout, without=_going(layout, doomed, folders, names))
         gone = {sha256: size for sha256, size in contents.items() if sha256 not in others}
     else:
+        # What is needed at the end must work at the beginning, or a model would be left in part.
+        with explain_os_errors("see who else is at work", layout.hub):
+            look_around(layout, ())
         # Views and conversions before the snapshot: should this be killed, the next one finds the rest by it.
         for name in names:
-            _remove_view(layout, name, origins)
+            _remove_view(layout, name, origins, note)
         for folder in folders:
             with entry_lock(layout.lock("converted", os.path.basename(folder)), on_wait=note):  # noqa: PTH119
                 delete_conversion(folder)
         for one in doomed.snapshots:
             with entry_lock(layout.lock("snapshot", one.key), on_wait=note):
                 now = read_held(layout, one.source, one.repo, one.commit) or one  # it may have been waited for
-                contents |= {sha256: size for _, size, sha256 in now.stored() if SHA256.fullmatch(sha256)}
+                contents |= _contents([now])
                 _remove_snapshot(now, doomed.refs)
         _remove_refs(layout, doomed.refs)
         gone = _remove_unreferenced(layout, contents)
@@ -142,6 +171,11 @@ def remove(layout: Layout, doomed: Doomed, *, dry_run: bool, note: Callable[[str
         freed,
         sum(contents.values()) - sum(gone.values()),
     )
+
+
+def _contents(snapshots: Iterable[Held]) -> dict[str, int]:
+    """sha256 → size in bytes of what is stored."""
+    return {sha256: size for one in snapshots for _, size, sha256 in one.stored() if SHA256.fullmatch(sha256)}
 
 
 def _size_of_copies(held: Held) -> int:
@@ -170,7 +204,8 @@ def _links_to(layout: Layout, contents: Collection[str]) -> list[str]:
 def _shows(entry: os.DirEntry[str], contents: Collection[str], files: Collection[tuple[int, int]]) -> bool:
     try:
         if entry.is_symlink():
-            return os.path.basename(os.readlink(entry.path)) in contents  # noqa: PTH115, PTH119
+            # By way of the snapshot's link, which is named otherwise.
+            return os.path.basename(os.path.realpath(entry.path)) in contents  # noqa: PTH119
         status = os.stat(entry.path)  # noqa: PTH116  of a DirEntry, Windows does not tell the inode
     except OSError:
         return False
@@ -182,8 +217,10 @@ def _going(layout: Layout, doomed: Doomed, folders: Iterable[str], names: Iterab
     return {*folders, *(one.folder for one in doomed.snapshots), *(f"{models}/{name}" for name in names)}
 
 
-def _remove_view(layout: Layout, name: str, origins: Collection[tuple[str, str, str]]) -> None:
-    with entry_lock(layout.lock("view", name)):
+def _remove_view(
+    layout: Layout, name: str, origins: Collection[tuple[str, str, str]], note: Callable[[str], None]
+) -> None:
+    with entry_lock(layout.lock("view", name), on_wait=note):
         view = read_view(layout, name)
         if view is not None and view.origin in origins:  # it may show another by now
             delete_view(view)
@@ -235,6 +272,9 @@ def _remove_refs(layout: Layout, refs: Iterable[Ref]) -> None:
 
 
 def _remove_ref(ref: Ref) -> None:
+    if not ref.commit and os.path.isdir(ref.path) and not os.path.islink(ref.path):  # noqa: PTH112, PTH114
+        delete_tree(ref.path)  # in the place of the file
+        return
     with contextlib.suppress(FileNotFoundError):
         if Path(ref.path).read_bytes().strip() == ref.commit.encode("utf-8", "replace"):  # else it has moved on
             delete_file(ref.path)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from filelock import FileLock, Timeout
 
-from pphub_cache.atomic import explain_os_errors, file_mode, make_folder
+from pphub_cache.atomic import explain_os_errors, file_mode, make_folder, share
 from pphub_cache.care.inventory import names_in, snapshots
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ def claim(path: Path) -> Iterator[bool]:
 
 
 def _test_lock(layout: Layout) -> Path:
-    return layout.lock("care", "test")
+    # Earlier versions called it "test", and other users of a shared cache could not write to that.
+    return layout.lock("care", "probe")
 
 
 def locks_work(layout: Layout) -> bool:
@@ -84,11 +85,13 @@ def time_of_disk(layout: Layout) -> int:
     """
     path = _test_lock(layout)
     make_folder(path.parent)
-    path.touch()
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT, file_mode(path.parent)))
+    share(path)  # whatever the umask
+    os.utime(path)
     before = path.stat().st_mtime_ns
     while (now := path.stat().st_mtime_ns) <= before:
         time.sleep(0.001)
-        path.touch()
+        os.utime(path)
     return now
 
 

@@ -48,6 +48,7 @@ class Model:
     """One repository of one source.
 
     Attributes:
+        home: the cache home that has it.
         refs: revision → commit.
         size: bytes of all its snapshots; what several hold counts once.
         shared: bytes of these that other models hold too.
@@ -55,6 +56,7 @@ class Model:
         converted: their bytes.
     """
 
+    home: str
     source: str
     repo: str
     snapshots: list[Kept] = field(default_factory=list)
@@ -95,14 +97,14 @@ def take_stock(layout: Layout, is_whole: Callable[[Held], bool]) -> Tally:
     holders: Counter[str] = Counter()
     sizes: dict[str, int] = {}
     for held in snapshots(layout):
-        model = models.setdefault((held.source, held.repo), Model(held.source, held.repo))
+        model = models.setdefault((held.source, held.repo), Model(str(layout.home), held.source, held.repo))
         stored = [(entry["sha256"], entry["size"]) for entry in held.files.values() if entry["stored"]]
         contents = dict(stored)
         holders.update(contents.keys())
         sizes |= contents
         model.snapshots.append(Kept(held.commit, _state(held, is_whole), contents, len(stored), held.used))
     for ref in refs(layout):
-        if (ref.source, ref.repo) in models:
+        if ref.commit and (ref.source, ref.repo) in models:
             models[ref.source, ref.repo].refs[ref.revision] = ref.commit
     for model in models.values():
         _add_up(model, holders)

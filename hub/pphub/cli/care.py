@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import unicodedata
 from datetime import datetime, timezone
 from functools import cache
+from pathlib import Path
 from time import localtime, strftime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from pphub_cache.care.inventory import Held
     from pphub_cache.care.removing import Doomed, Removed
     from pphub_cache.care.tally import Kept, Model
-    from pphub_cache.care.verifying import Claim, Finding
+    from pphub_cache.care.verifying import Claim, Finding, Work
     from pphub_cache.progress import Progress
 
 __all__ = ["run_care"]
@@ -51,23 +53,40 @@ def _print_json(value: object) -> None:
 def _list(arguments: argparse.Namespace) -> int:
     from pphub_cache.care.tally import take_stock
 
-    tally = take_stock(Layout(settings.home()), _is_whole)
+    own, *shared = _layouts()
+    tally = take_stock(own, _is_whole)
+    others = [model for layout in shared for model in take_stock(layout, _is_whole).models]
+    models = sorted((*tally.models, *others), key=lambda model: (model.source, model.repo))
     if arguments.json:
-        _print_models(tally.models, {"models": len(tally.models), "size": tally.size, "converted": tally.converted})
+        total = {"models": len(tally.models), "size": tally.size, "converted": tally.converted, "shared": len(others)}
+        _print_models(models, total)
         return 0
-    if not tally.models:
+    if not models:
         if not arguments.quiet:
             print("the cache is empty")
         return 0
-    rows = [_row(model) for model in tally.models]
+    rows = [_row(model, is_shared=model.home != str(own.home)) for model in models]
     if arguments.quiet:
         _print_table(rows)
         return 0
     _print_table([("MODEL", "REVISIONS", "FILES", "SIZE", "SHARED", "CONVERTED", "LAST USED", ""), *rows])
     files = sum(model.files for model in tally.models)
     converted = f", and {_size(tally.converted)} of conversions" if tally.converted else ""
-    print(f"{len(rows)} models, {files} files, {_size(tally.size)}{converted}")
+    beneath = f"; and {_number(len(others), 'model')} in shared caches" if others else ""
+    print(f"{len(tally.models)} models, {files} files, {_size(tally.size)}{converted}{beneath}")
     return 0
+
+
+def _layouts() -> list[Layout]:
+    """The cache, and the shared ones, which are only read; what their owners keep to themselves is passed over."""
+    homes = [settings.home(), *filter(_is_readable, settings.shared_homes())]
+    return [Layout(home) for home in dict.fromkeys(homes)]
+
+
+def _is_readable(home: Path) -> bool:
+    hub = home / "hub"
+    parts = [path for path in (hub / "snapshots", hub / "refs", hub / "converted") if os.path.lexists(path)]
+    return all(os.access(path, os.R_OK | os.X_OK) for path in (hub, *parts))
 
 
 def _is_whole(held: Held) -> bool:
@@ -81,8 +100,8 @@ def _wanted(paths: tuple[str, ...]) -> frozenset[str]:
     return frozenset(Selection().pick(paths))  # many models have the same file names
 
 
-def _row(model: Model) -> tuple[str, ...]:
-    states = sorted({kept.state for kept in model.snapshots} - {"whole"})
+def _row(model: Model, *, is_shared: bool) -> tuple[str, ...]:
+    states = sorted({kept.state for kept in model.snapshots} - {"whole"}) + ["shared"] * is_shared
     return (
         _shown(f"{model.source}:{model.repo}"),
         ", ".join(map(_shown, _revisions(model))),
@@ -150,6 +169,7 @@ def _print_models(models: Iterable[Model], total: dict[str, int]) -> None:
 
 def _model_document(model: Model) -> dict[str, Any]:
     return {
+        "home": model.home,
         "source": model.source,
         "repo": model.repo,
         "revisions": model.refs,
@@ -181,8 +201,11 @@ def _iso(seconds: float | None) -> str | None:
 # ------------------------------------------------------------------------------------------------ names
 
 
-def _find(layout: Layout, name: str) -> Doomed:
-    """What the cache has of a name; of several places, the one that a download offline would take."""
+def _find(layouts: list[Layout], name: str) -> Doomed:
+    """What the cache has of a name; of several places, the one that a download offline would take.
+
+    What is in a shared cache only counts as found, but after all that is here.
+    """
     from pphub.names import parse
     from pphub.resolve import find_cached
     from pphub_cache.care.removing import find_doomed
@@ -192,12 +215,15 @@ def _find(layout: Layout, name: str) -> Doomed:
     if ref.kind != "name":
         msg = f"{name} is a {ref.kind} on this disk, not a model of the cache"
         raise UsageError(msg, hint=f"if the cache has a model of that name, write its source too, as in hf:{name}")
-    cached = find_cached(ref, Store(layout.home), Selection())
+    own, *shared = layouts
+    homes = tuple(layout.home for layout in shared)
+    stores = [Store(own.home), Store(own.home, homes)] if shared else [Store(own.home)]
+    cached = next(filter(None, (find_cached(ref, store, Selection()) for store in stores)), None)
     chosen = [(cached.source, cached.repo)] if cached else _places(ref)
-    for source, repo in chosen:
-        if found := find_doomed(layout, source, repo, ref.revision):
-            return found
-    msg = f"{ref} is not in the cache at {layout.home}"
+    found = [one for place in chosen if (one := find_doomed(own, *place, ref.revision, shared))]
+    if found:
+        return next((one for one in found if one.is_here), found[0])
+    msg = f"{ref} is not in the cache at {own.home}"
     raise NotCached(msg, hint="see `hub list`")
 
 
@@ -216,11 +242,15 @@ def _places(ref: ModelRef) -> Iterator[tuple[str, str]]:
 def _remove(arguments: argparse.Namespace) -> int:
     from pphub_cache.care.removing import remove
 
-    layout = Layout(settings.home())
+    layouts = _layouts()
+    layout = layouts[0]
     # All names are looked up before anything goes.
     doomed = {
-        (found.source, found.repo, found.refs): found for found in (_find(layout, name) for name in arguments.names)
+        (found.source, found.repo, found.refs, found.origins): found
+        for found in (_find(layouts, name) for name in arguments.names)
     }
+    for found in doomed.values():
+        _check_here(layouts, found)
     note = _progress(arguments).note
     done = [
         remove(layout, one, dry_run=arguments.dry_run, note=lambda owner: note(f"waiting: {owner}"))
@@ -230,9 +260,25 @@ def _remove(arguments: argparse.Namespace) -> int:
         freed = sum(one.freed for one in done)
         _print_json({"removed": [_removed_document(one) for one in done], "freed": freed, "dry_run": arguments.dry_run})
         return 0
-    for one in done:
+    for one, found in zip(done, doomed.values(), strict=True):
         _print_removed(one, "would remove" if arguments.dry_run else "removed", quiet=arguments.quiet)
+        if found.shared and not arguments.quiet:
+            print(f"  the model stays in the shared cache {_home_of(layouts, found.shared[0].folder)}")
     return 0
+
+
+def _check_here(layouts: list[Layout], found: Doomed) -> None:
+    if not found.is_here:
+        home = _home_of(layouts, found.shared[0].folder)
+        msg = f"{found.source}:{found.repo} is only in the shared cache {home}, which is never changed from here"
+        raise NotCached(msg, hint=f"its owner can remove it: PPNLP_HOME={home} hub remove {found.source}:{found.repo}")
+
+
+def _home_of(layouts: list[Layout], path: str) -> str | None:
+    """The shared cache that a path leads to, by whatever links."""
+    real = Path(os.path.realpath(path))
+    homes = [layout.home for layout in layouts[1:]]
+    return next((str(home) for home in homes if real.is_relative_to(os.path.realpath(home))), None)
 
 
 def _removed_document(removed: Removed) -> dict[str, Any]:
@@ -266,26 +312,27 @@ def _number(count: int, what: str) -> str:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from pphub_cache.care.verifying import check, plan_check, set_aside
+    from pphub_cache.care.verifying import plan_again, plan_check, set_aside
 
-    layout = Layout(settings.home())
+    layouts = _layouts()
+    layout = layouts[0]
     wanted = None
     if arguments.name is not None:
-        found = _find(layout, arguments.name)
-        wanted = {(held.source, held.repo, held.commit) for held in found.snapshots}
+        found = _find(layouts, arguments.name)
+        wanted = found.origins | {(held.source, held.repo, held.commit) for held in found.shared}
     progress = _progress(arguments)
-    work = plan_check(layout, wanted)
-    task = progress.start("stored files", work.size)
-    try:
-        findings = check(layout, work, task.advance)
-    except BaseException:
-        task.stop()
-        raise
-    task.finish()
+    work = plan_check(layouts, wanted)
+    findings = _read(work, "stored files", progress)
+    here = [finding for finding in findings if finding.claim.home == str(layout.home)]
     lost: list[Claim] = []
-    if findings and (arguments.quarantine or arguments.refetch):
-        lost = set_aside(layout, findings, lambda owner: progress.note(f"waiting: {owner}"))
+    shown: list[Claim] = []
+    if here and (arguments.quarantine or arguments.refetch):
+        lost = set_aside(layout, here, lambda owner: progress.note(f"waiting: {owner}"))
     failures = _refetch(lost, progress) if arguments.refetch else {}
+    if here and (arguments.quarantine or arguments.refetch):
+        shown = _show_again(layout, here, progress)
+    fetched = [claim for claim in lost if _place_of(claim) not in failures] if arguments.refetch else []
+    still = _read(plan_again(layout, [*fetched, *shown]), "files fetched again", progress) if fetched or shown else []
     if arguments.json:
         _print_json(
             {
@@ -294,13 +341,46 @@ def _verify(arguments: argparse.Namespace) -> int:
                 "bad": [_finding_document(finding) for finding in findings],
                 "quarantined": [_claim_document(claim) for claim in lost],
                 "failed": [{**_place(place), "message": error.message} for place, error in failures.items()],
+                "still_bad": [_finding_document(finding) for finding in still],
             }
         )
     else:
-        _print_findings(arguments, findings, lost, failures)
+        for finding in findings:
+            _print_finding(arguments, layouts, finding, is_shown=finding.claim in shown)
+        _print_lost(arguments, layouts, lost, failures, still)
         if not arguments.quiet:
             print(f"{work.files} files, {_size(work.size)}: {_number(len(findings), 'file')} damaged or missing")
-    return 1 if failures or (findings and not arguments.refetch) else 0
+    done = arguments.refetch and not failures and not still and len(here) == len(findings)
+    return 0 if done or not findings else 1
+
+
+def _read(work: Work, what: str, progress: Progress) -> list[Finding]:
+    from pphub_cache.care.verifying import check
+
+    task = progress.start(what, work.size)
+    try:
+        findings = check(work, task.advance)
+    except BaseException:
+        task.stop()
+        raise
+    task.finish()
+    return findings
+
+
+def _show_again(layout: Layout, findings: Iterable[Finding], progress: Progress) -> list[Claim]:
+    """Make the views of which something was set aside anew; returns what should be right now."""
+    from pphub.view import show_by_name
+    from pphub_cache.care.inventory import read_view
+
+    claims = [finding.claim for finding in findings if finding.claim.view is not None]
+    for name in sorted({claim.view for claim in claims if claim.view is not None}):
+        view = read_view(layout, name)
+        if view is None or view.origin is None or not Path(view.shown).is_dir():
+            claims = [claim for claim in claims if claim.view != name]  # what it showed was set aside as well
+            continue
+        source, repo, commit = view.origin
+        show_by_name(layout.home, name, Path(view.shown), source=source, repo=repo, commit=commit, note=progress.note)
+    return claims
 
 
 def _refetch(lost: Iterable[Claim], progress: Progress) -> dict[tuple[str, str, str], PphubError]:
@@ -311,7 +391,7 @@ def _refetch(lost: Iterable[Claim], progress: Progress) -> dict[tuple[str, str, 
 
     places: dict[tuple[str, str, str], list[str]] = {}
     for claim in lost:
-        places.setdefault((claim.source, claim.repo, claim.commit), []).append(claim.path)
+        places.setdefault(_place_of(claim), []).append(claim.path)
     failures = {}
     for (source, repo, commit), paths in places.items():
         # Of a snapshot whose record is gone it is not known what it held: the usual files, then.
@@ -323,24 +403,47 @@ def _refetch(lost: Iterable[Claim], progress: Progress) -> dict[tuple[str, str, 
     return failures
 
 
-def _print_findings(
+def _print_finding(arguments: argparse.Namespace, layouts: list[Layout], finding: Finding, *, is_shown: bool) -> None:
+    claim = finding.claim
+    kind = "conversion of " if claim.conversion else f"models/{_shown(claim.view)}, from " if claim.view else ""
+    print(f"{finding.kind}  {kind}{_model(claim)}  {_shown(claim.path)}: {finding.problem}")
+    if claim.home != str(layouts[0].home):
+        print(f"  {_advice(claim.home)}")
+    elif is_shown:
+        print("  set aside, and made again")
+    elif (claim.conversion or claim.view) and (arguments.quarantine or arguments.refetch):
+        print("  set aside; it is made again when it is needed")
+
+
+def _advice(home: str) -> str:
+    return f"it is in the shared cache {home}, which its owner must mend: PPNLP_HOME={home} hub verify --refetch"
+
+
+def _print_lost(
     arguments: argparse.Namespace,
-    findings: Iterable[Finding],
+    layouts: list[Layout],
     lost: Iterable[Claim],
     failures: dict[tuple[str, str, str], PphubError],
+    still: Iterable[Finding],
 ) -> None:
-    for finding in findings:
-        claim = finding.claim
-        kind = "conversion of " if claim.conversion else ""
-        print(f"{finding.kind}  {kind}{_model(claim)}  {_shown(claim.path)}: {finding.problem}")
-        if claim.conversion and (arguments.quarantine or arguments.refetch):
-            print("  set aside; it is made again when it is needed")
+    bad: dict[tuple[str, str, str], list[Finding]] = {}
+    for finding in still:
+        bad.setdefault(_place_of(finding.claim), []).append(finding)
+        if finding.claim.view is not None:
+            print(f"models/{_shown(finding.claim.view)}  {_shown(finding.claim.path)}: still bad: {finding.problem}")
     for claim in lost:
-        error = failures.get((claim.source, claim.repo, claim.commit))
+        error = failures.get(_place_of(claim))
+        wrong = [one for one in bad.get(_place_of(claim), []) if claim.path in {SNAPSHOT_FILE, one.claim.path}]
         outcome = "set aside"
-        if arguments.refetch:
-            outcome = f"not fetched again: {error.message}" if error else "fetched again, right"
+        if error is not None:
+            outcome = f"not fetched again: {error.message}"
+        elif wrong:
+            outcome = f"fetched again, and still bad: {wrong[0].problem}"
+        elif arguments.refetch:
+            outcome = "fetched again, right"
         print(f"{_model(claim)}  {_shown(claim.path)}: {outcome}")
+        if wrong and (home := _home_of(layouts, wrong[0].claim.file)):
+            print(f"  {_advice(home)}")
 
 
 def _model(claim: Claim) -> str:
@@ -349,11 +452,16 @@ def _model(claim: Claim) -> str:
 
 def _finding_document(finding: Finding) -> dict[str, Any]:
     document = {**_claim_document(finding.claim), "conversion": finding.claim.conversion}
+    document |= {"home": finding.claim.home, "view": finding.claim.view}
     return {**document, "kind": finding.kind, "problem": finding.problem}
 
 
 def _claim_document(claim: Claim) -> dict[str, Any]:
-    return {**_place((claim.source, claim.repo, claim.commit)), "path": claim.path}
+    return {**_place(_place_of(claim)), "path": claim.path}
+
+
+def _place_of(claim: Claim) -> tuple[str, str, str]:
+    return claim.source, claim.repo, claim.commit
 
 
 def _place(place: tuple[str, str, str]) -> dict[str, Any]:

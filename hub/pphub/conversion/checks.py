@@ -7,6 +7,7 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from pphub.conversion.family import PLACEHOLDER, Family, Rule, Side, Table, fill
+from pphub.conversion.sizes import put
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,15 +36,34 @@ def check_family(family: Family) -> None:
     # Classes that no rule tells apart are checked once.
     told_apart = {name for rule in family.rules for name in rule.classes}
     others = [name for name in family.architectures if name not in told_apart][:1]
-    for architecture in [name for name in family.architectures if name in told_apart] + others:
-        for side in ("torch", "paddle"):
-            _check_names(family, architecture, side, numbers)
+    for variant in _variants(family):
+        for architecture in [name for name in family.architectures if name in told_apart] + others:
+            for side in ("torch", "paddle"):
+                _check_names(variant, architecture, side, numbers)
+        _check_ties(variant)
+
+
+def _check_ties(family: Family) -> None:
     for tie in family.ties:
         for name in tie.classes:
             found = Table(family, name, "torch").find(tie.torch)
             if found is None or not len(found.rule.torch) == len(found.rule.paddle) == 1:
                 msg = f"the tie for {tie.paddle[0]!r}: no rule knows {tie.torch!r} as one tensor, in {name}"
                 raise ValueError(msg)
+
+
+def _variants(family: Family) -> Iterable[Family]:
+    """The rules that are there together: for every value that a condition names, and for others."""
+    values: dict[str, list[object]] = {}
+    for when in [rule.when for rule in family.rules] + [tie.when for tie in family.ties]:
+        for key, allowed in when:
+            known = values.setdefault(key, [None])
+            known += [value for value in allowed if value not in known]
+    for chosen in product(*values.values()):
+        config: dict[str, object] = {}
+        for key, value in zip(values, chosen, strict=True):
+            put(config, key, value)
+        yield family.narrowed(config)
 
 
 def _check_placeholders(family: Family, rule: Rule) -> None:

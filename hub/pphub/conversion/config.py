@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from pphub.conversion.sizes import evaluate, lookup, put, remove
+from pphub.conversion.sizes import evaluate, is_expression, lookup, put, remove
 from pphub.errors import ConversionFailed
 
 if TYPE_CHECKING:
@@ -75,7 +75,8 @@ def translate_config(family: Family, architecture: str, config: Mapping[str, obj
             remove(values, key)
             put(values, target, value)
             renamed[key] = target
-    for key, value in rules.set.items():
+    copied = {key: lookup(config, source, rules.default.get(source, _MISSING)) for key, source in rules.copy.items()}
+    for key, value in {**{key: value for key, value in copied.items() if value is not _MISSING}, **rules.set}.items():
         if (found := lookup(values, key, _MISSING)) is _MISSING:
             added[key] = value
         elif found != value:
@@ -123,8 +124,15 @@ def _replace(family: Family, values: dict[str, object], replaced: dict[str, obje
 
 def _check(family: Family, config: Mapping[str, object]) -> None:
     for key, allowed in family.config.only.items():
-        found = lookup(config, key)
-        if found is not None and not any(found == value for value in allowed):
+        found = lookup(config, key, family.config.default.get(key))
+        if found is not None and not any(found == _wanted(value, config) for value in allowed):
             choices = " or ".join(repr(value) for value in allowed) or "null"
             msg = f"{key} is {found!r}; PaddleNLP's {family.name} can only express {choices}"
             raise ConversionFailed(msg, hint="converting it all the same would give a model that is silently wrong")
+
+
+def _wanted(value: object, config: Mapping[str, object]) -> object:
+    """An allowed value; one of several terms is calculated."""
+    if isinstance(value, str) and " " in value and is_expression(value):
+        return evaluate(value, config)
+    return value

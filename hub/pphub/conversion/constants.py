@@ -77,7 +77,7 @@ def make_constant(value: str | float, shape: tuple[int, ...], dtype: str) -> Arr
     return np.ascontiguousarray(array.astype(DTYPES[dtype])).reshape(shape)
 
 
-def recognise(tensor: Tensor, value: str) -> str | float | None:
+def recognise(tensor: Tensor, value: str | float) -> str | float | None:
     """What makes this very tensor again: the constant it should be, or one number; None if neither does."""
     if tensor.nbytes > _MAX_BYTES:
         return None

@@ -7,9 +7,11 @@ has several parts is one tensor of the other, cut along an axis; a side without 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import TYPE_CHECKING, Final, Literal
+
+from pphub.conversion.sizes import lookup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,6 +21,9 @@ __all__ = ["PLACEHOLDER", "ConfigRules", "Constant", "Family", "Found", "Rule", 
 Side = Literal["torch", "paddle"]
 Size = int | str
 """A number, or the key of torch's config that has it."""
+
+When = tuple[tuple[str, tuple[object, ...]], ...]
+"""Keys of Paddle's config, and the values that each may have."""
 
 PLACEHOLDER: Final = re.compile(r"\{([a-z]+)\}")
 _INDEX: Final = re.compile(r"0|[1-9][0-9]{0,5}")
@@ -35,12 +40,12 @@ class Constant:
 
     Attributes:
         value: ``zeros``, ``ones``, ``arange`` (0, 1, 2, … along the last axis), ``tril`` (ones up to the diagonal of
-            the last two axes) or ``sinusoidal`` (positions, sines in the left half).
+            the last two axes), ``sinusoidal`` (positions, sines in the left half), or the number that all are.
         shape: its sizes; None if only a record can tell.
         dtype: a key of :data:`pphub.checkpoint.tensor.DTYPES`.
     """
 
-    value: str
+    value: str | float
     shape: tuple[Size, ...] | None
     dtype: str
 
@@ -63,6 +68,7 @@ class Rule:
         reason: why one side does not have it, or None.
         constant: what it is made of for the side that has it, or None.
         untied: torch's names that are parameters of their own where its config unties them.
+        when: keys of Paddle's config, and the values for which the rule is there.
     """
 
     label: str
@@ -78,6 +84,7 @@ class Rule:
     reason: str | None = None
     constant: Constant | None = None
     untied: tuple[str, ...] = ()
+    when: When = ()
 
     def parts(self, side: Side) -> tuple[tuple[str, ...], ...]:
         """The parts of one side."""
@@ -105,6 +112,7 @@ class Tie:
         in_base: whether it has the prefix of the base model.
         classes: the torch classes it is for.
         always: also where the config says ``"tie_word_embeddings": false``.
+        when: as of a rule.
     """
 
     paddle: tuple[str, ...]
@@ -113,6 +121,7 @@ class Tie:
     in_base: bool
     classes: tuple[str, ...]
     always: bool
+    when: When = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +135,7 @@ class ConfigRules:
     only: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
     paddle: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
     replace: Mapping[str, object] = field(default_factory=dict)
+    copy: Mapping[str, str] = field(default_factory=dict)
     set: Mapping[str, object] = field(default_factory=dict)
     legacy: Mapping[str, str] = field(default_factory=dict)
 
@@ -145,6 +155,7 @@ class Family:
         architectures: torch class → Paddle class.
         bases: the torch classes that are base models, whose names have no prefix.
         absent: torch class → modules of Paddle's base model it is built without.
+        epsilon: of all layer norms, where Paddle's classes do not take it from the config: a key of Paddle's config.
     """
 
     name: str
@@ -157,9 +168,19 @@ class Family:
     architectures: Mapping[str, str]
     bases: tuple[str, ...]
     absent: Mapping[str, tuple[str, ...]]
+    epsilon: str | None
     config: ConfigRules
     rules: tuple[Rule, ...] = field(repr=False)
     ties: tuple[Tie, ...] = field(repr=False)
+
+    def narrowed(self, config: Mapping[str, object]) -> Family:
+        """The same without what is not there in a model of this config, which is Paddle's."""
+
+        def holds(when: When) -> bool:
+            return all(lookup(config, key, self.config.default.get(key)) in allowed for key, allowed in when)
+
+        rules = tuple(rule for rule in self.rules if holds(rule.when))
+        return replace(self, rules=rules, ties=tuple(tie for tie in self.ties if holds(tie.when)))
 
     def rules_for(self, architecture: str) -> tuple[Rule, ...]:
         """The rules of one torch class."""
@@ -199,6 +220,7 @@ class Table:
     """
 
     def __init__(self, family: Family, architecture: str, side: Side) -> None:
+        self._architecture = architecture
         self._prefixes = tuple(f"{prefix}." for prefix in family.prefixes[side])
         self._entries: dict[str, list[tuple[list[str], Rule, int]]] = {}
         own = family.rules_for(architecture)
@@ -213,8 +235,9 @@ class Table:
         """What the rules say about a name, or None if they do not know it."""
         found = self._find(name, base_only=False)
         for prefix in self._prefixes:
-            if found is None and name.startswith(prefix):
-                found = self._find(name.removeprefix(prefix), base_only=True)
+            # A head of another class may be called as this model's own base is.
+            if (found is None or not found.rule.is_for(self._architecture)) and name.startswith(prefix):
+                found = self._find(name.removeprefix(prefix), base_only=True) or found
         return found
 
     def _find(self, name: str, *, base_only: bool) -> Found | None:

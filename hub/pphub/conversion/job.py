@@ -116,7 +116,8 @@ def _from_torch(folder: Path) -> _Read:
     config = read_json(folder / "config.json")
     family, architecture = find_family(config)
     translated = translate_config(family, architecture, config)
-    request = Request(family, architecture, "paddle", _with_defaults(family, config))
+    narrowed = family.narrowed(translated.values)
+    request = Request(narrowed, architecture, "paddle", _with_defaults(family, config))
     return request, translated, config, ("config.json",)
 
 
@@ -133,7 +134,7 @@ def _from_paddle(folder: Path) -> _Read:
     dropped = record.get("dropped")
     entries = tuple(entry for entry in dropped if isinstance(entry, dict)) if isinstance(dropped, list) else ()
     settings = _with_defaults(family, translated.values)
-    request = Request(family, architecture, "torch", settings, entries)
+    request = Request(family.narrowed(config), architecture, "torch", settings, entries)
     names = ("config.json",) if (folder / "config.json").is_file() else ("model_config.json",)
     return request, translated, original, (*names, RECORD_FILE) if record else names
 
@@ -186,7 +187,7 @@ def run_job(job: Job, target: Path, progress: Progress, *, keep_edits: bool) -> 
     with explain_os_errors("write the converted model", target.parent):
         make_folder(temporary)
         try:
-            weights = _write_folder(job, plan, temporary, progress)
+            weights = _write_folder(job, plan, temporary, progress, with_sizes=not keep_edits)
             share(weights)
             if not keep_edits:  # in the cache, where a model that is saved to a link must not write through it
                 weights.chmod(stat.S_IMODE(weights.stat().st_mode) & 0o444)
@@ -196,7 +197,8 @@ def run_job(job: Job, target: Path, progress: Progress, *, keep_edits: bool) -> 
             raise
 
 
-def _write_folder(job: Job, plan: Plan, folder: Path, progress: Progress) -> Path:
+def _write_folder(job: Job, plan: Plan, folder: Path, progress: Progress, *, with_sizes: bool) -> Path:
+    """Write everything; the sizes are recorded where a file that has another one is damaged, and not edited."""
     to = job.request.to
     weights = folder / (WEIGHTS_FILE if to == "paddle" else TORCH_FILE)
     for name in job.copied:
@@ -206,7 +208,15 @@ def _write_folder(job: Job, plan: Plan, folder: Path, progress: Progress) -> Pat
     files = {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path != weights}
     files[weights.name] = str(output["sha256"])
     inputs = [{"file": path, "sha256": sha256, **job.origin} for path, sha256 in job.inputs.items()]
-    about = {"key": conversion_key(job), "inputs": inputs, "dtype": job.dtype, "output": output, "files": files}
+    about: dict[str, object] = {
+        "key": conversion_key(job),
+        "inputs": inputs,
+        "dtype": job.dtype,
+        "output": output,
+        "files": files,
+    }
+    if with_sizes:
+        about["sizes"] = {name: (folder / name).stat().st_size for name in files}
     write_json(folder / RECORD_FILE, make_record(job.request, plan, job.config, job.original, written, about))
     return weights
 

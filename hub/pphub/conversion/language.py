@@ -8,7 +8,7 @@ from typing import Any, Final
 from pphub.checkpoint.tensor import DTYPES
 from pphub.conversion.checks import check_family
 from pphub.conversion.constants import CONSTANTS
-from pphub.conversion.family import ConfigRules, Constant, Family, Rule, Tie
+from pphub.conversion.family import ConfigRules, Constant, Family, Rule, Tie, When
 from pphub.conversion.kinds import KINDS
 from pphub.conversion.sizes import is_expression
 from pphub.toml import parse_toml
@@ -20,13 +20,14 @@ _NO_COUNTER: Final = "how many batches were seen in training; Paddle's batch nor
 
 _FILE_KEYS: Final = frozenset(
     {"family", "version", "model_type", "tokenizer", "prefix", "indices", "architectures", "bases", "absent"}
-    | {"config", "base", "head", "tie"}
+    | {"epsilon", "config", "base", "head", "tie"}
 )
 _TWO_SIDED: Final = frozenset(
     {"torch", "paddle", "as", "aliases", "split", "merge", "bias", "shape", "paddle_shape", "optional", "for", "untied"}
+    | {"when"}
 )
-_ONE_SIDED: Final = frozenset({"torch", "paddle", "drop", "value", "shape", "dtype", "for"})
-_TIE_KEYS: Final = frozenset({"paddle", "aliases", "torch", "as", "base", "for", "always"})
+_ONE_SIDED: Final = frozenset({"torch", "paddle", "drop", "value", "shape", "dtype", "for", "when"})
+_TIE_KEYS: Final = frozenset({"paddle", "aliases", "torch", "as", "base", "for", "always", "when"})
 _MUST_HAVE: Final = {"family": str, "version": int, "model_type": (str, list), "tokenizer": str, "architectures": dict}
 
 
@@ -76,6 +77,7 @@ def _family(data: dict[str, Any], digest: str) -> Family:
         architectures=architectures,
         bases=bases,
         absent={name: _names(modules) for name, modules in data.get("absent", {}).items()},
+        epsilon=_names(data["epsilon"])[0] if "epsilon" in data else None,
         config=_config(data.get("config", {})),
         rules=tuple(rules),
         ties=tuple(_tie(entry, architectures, bases, rules) for entry in data.get("tie", [])),
@@ -84,7 +86,7 @@ def _family(data: dict[str, Any], digest: str) -> Family:
 
 def _config(sections: dict[str, Any]) -> ConfigRules:
     _known(sections, frozenset(ConfigRules.__slots__))
-    kinds = {"rename": str, "legacy": str, "derive": str, "values": dict, "only": list, "paddle": list}
+    kinds = {"rename": str, "legacy": str, "copy": str, "derive": str, "values": dict, "only": list, "paddle": list}
     for name, section in sections.items():
         _known(section, frozenset(section))
         for key, value in section.items():
@@ -122,8 +124,9 @@ def _one_sided(entry: dict[str, Any], label: str, *, in_base: bool) -> Rule:
     if "value" in entry:
         shape = _sizes(entry["shape"]) if "shape" in entry else None
         constant = Constant(entry["value"], shape, entry.get("dtype", "int64"))
-        if constant.value not in CONSTANTS or constant.dtype not in DTYPES:
-            msg = f"value is one of {', '.join(CONSTANTS)}, dtype one of {', '.join(DTYPES)}"
+        known = type(constant.value) in (int, float) or constant.value in CONSTANTS
+        if not known or constant.dtype not in DTYPES:
+            msg = f"value is a number or one of {', '.join(CONSTANTS)}, dtype one of {', '.join(DTYPES)}"
             raise ValueError(msg)
     elif "shape" in entry or "dtype" in entry:
         msg = "shape and dtype are those of a `value`"
@@ -137,6 +140,7 @@ def _one_sided(entry: dict[str, Any], label: str, *, in_base: bool) -> Rule:
         classes=_names(entry.get("for", [])),
         reason=str(entry["drop"]),
         constant=constant,
+        when=_when(entry),
     )
 
 
@@ -180,6 +184,7 @@ def _two_sided(entry: dict[str, Any], *, in_base: bool) -> list[Rule]:
                 required=not optional and not (parameter.is_bias and bias == "optional"),
                 classes=_names(entry.get("for", [])),
                 untied=untied,
+                when=_when(entry),
             )
         )
     if entry["as"] == "batch_norm":
@@ -195,6 +200,7 @@ def _two_sided(entry: dict[str, Any], *, in_base: bool) -> list[Rule]:
                 classes=_names(entry.get("for", [])),
                 reason=_NO_COUNTER,
                 constant=counter,
+                when=_when(entry),
             )
         )
     return rules
@@ -243,10 +249,19 @@ def _tie(entry: dict[str, Any], architectures: dict[str, str], bases: tuple[str,
                     raise ValueError(msg)
                 paddle, in_base = rule.paddle[0], rule.in_base
         always = bool(entry.get("always", False))
-        return Tie(paddle, entry["torch"], entry["as"] == "matrix", in_base, classes, always)
+        return Tie(paddle, entry["torch"], entry["as"] == "matrix", in_base, classes, always, _when(entry))
     except (ValueError, TypeError, KeyError) as error:
         msg = f"the tie for {entry.get('paddle')!r}: {error}"
         raise ValueError(msg) from error
+
+
+def _when(entry: dict[str, Any]) -> When:
+    """Keys of Paddle's config, and the value or list of values of each."""
+    conditions = entry.get("when", {})
+    if not isinstance(conditions, dict):
+        msg = f"`when` is {conditions!r:.60}, not a table of keys of Paddle's config"
+        raise TypeError(msg)
+    return tuple((key, tuple(values) if isinstance(values, list) else (values,)) for key, values in conditions.items())
 
 
 def _known(entry: object, keys: frozenset[str]) -> None:

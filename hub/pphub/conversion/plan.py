@@ -44,7 +44,7 @@ def make_plan(request: Request, tensors: Mapping[str, Tensor]) -> Plan:
     unknown: list[str] = []
     drops: list[Drop] = []
     others: dict[str, Tensor] = {}
-    groups: dict[tuple[int, tuple[str, ...]], _Group] = {}
+    groups: dict[tuple[int, tuple[tuple[str, str], ...]], _Group] = {}
     for name, tensor in tensors.items():
         found = names[name]
         if found is None:
@@ -56,7 +56,7 @@ def make_plan(request: Request, tensors: Mapping[str, Tensor]) -> Plan:
             constant = found.rule.constant
             drops.append(Drop(tensor, found.rule.reason, recognise(tensor, constant.value) if constant else None))
         else:
-            group = groups.setdefault((id(found.rule), tuple(sorted(found.index.values()))), _Group(found))
+            group = groups.setdefault((id(found.rule), tuple(sorted(found.index.items()))), _Group(found))
             first = group.parts.setdefault(found.part, tensor)
             if first is not tensor:
                 drops.append(_same_again(first, tensor, request.written(found)[0]))
@@ -156,17 +156,23 @@ def _made(request: Request, moves: Sequence[Move]) -> list[Made]:
             ):
                 made.append(Made((name,), value, dtype, tuple(sizes), found.rule.label))
                 again |= {name, *request.written(found)}
-    modules = {name.rpartition(".")[0] for name in taken}
+    modules = {_above(name) for name in taken}
     constants = [rule for rule in request.family.rules_for(request.architecture) if rule.constant]
     if not any(rule.parts(request.to) for rule in constants):
         return made
     counts = count_layers(request.family, request.architecture, request.config)
-    for rule, index in request.family.instances(request.architecture, counts):
+    whole = list(request.family.instances(request.architecture, counts))
+    owners = {
+        _above(name) for rule, index in whole if not rule.reason for name in request.written(Found(rule, 0, index))
+    }
+    for rule, index in whole:
         if rule.constant is None or rule.constant.shape is None or not rule.parts(request.to):
             continue
         names = request.written(Found(rule, 0, index))
-        module = names[0].rpartition(".")[0]
-        there = not module or any(name == module or name.startswith(f"{module}.") for name in modules)
+        module = _above(names[0])
+        while module and not _within(module, owners):  # a module of nothing but constants
+            module = _above(module)
+        there = not module or _within(module, modules)
         if there and not again.intersection(names):
             shape = resolve(rule.constant.shape, request.config)
             if not can_make(rule.constant.value, shape, rule.constant.dtype):
@@ -174,6 +180,15 @@ def _made(request: Request, moves: Sequence[Move]) -> list[Made]:
                 raise ConversionFailed(msg, hint="get config.json again from its source")
             made.append(Made(names, rule.constant.value, rule.constant.dtype, shape, rule.label))
     return made
+
+
+def _above(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _within(module: str, names: set[str]) -> bool:
+    """Whether the module, or one within it, is among the names."""
+    return any(name == module or name.startswith(f"{module}.") for name in names)
 
 
 def check_coverage(request: Request, plan: Plan) -> None:

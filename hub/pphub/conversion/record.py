@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pphub
+from pphub.conversion.sizes import lookup
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +32,7 @@ def make_record(
         config: the translated config.
         original: torch's config, whole, from which a conversion back restores what Paddle's has no place for.
         written: an entry for each tensor of the output.
-        about: ``key``, ``inputs``, ``dtype``, ``output`` and ``files``.
+        about: ``key``, ``inputs``, ``dtype``, ``output``, ``files`` and, in the cache, ``sizes``.
     """
     family, architecture = request.family, request.architecture
     notes: dict[str, object] = {
@@ -52,9 +53,11 @@ def make_record(
         "architecture": {"torch": architecture, "paddle": family.architectures[architecture]},
         "output": about["output"],
         "files": about["files"],
+        **({"sizes": about["sizes"]} if "sizes" in about else {}),
         "tensors": written,
         "dropped": [_dropped(drop) for drop in plan.drops],
         "absent": _absent(request, plan),
+        **_epsilon(request, config),
         "config": notes,
     }
 
@@ -68,6 +71,13 @@ def _dropped(drop: Drop) -> dict[str, object]:
         "shape": list(tensor.shape),
     }
     return entry if drop.value is None else {**entry, "value": drop.value}
+
+
+def _epsilon(request: Request, config: TranslatedConfig) -> dict[str, object]:
+    """What the loader sets in all layer norms, since Paddle's classes do not."""
+    key = request.family.epsilon
+    value = lookup(config.values, key) if key and request.to == "paddle" else None
+    return {"epsilon": value} if isinstance(value, (int, float)) else {}
 
 
 def _absent(request: Request, plan: Plan) -> list[str]:

@@ -101,7 +101,7 @@ def find_family(config: Mapping[str, object]) -> tuple[Family, str]:
         config: the parsed ``config.json``.
 
     Raises:
-        ConversionFailed: there are no rules for it; the message lists those there are.
+        ConversionFailed: there are no rules for it; the message lists the families there are rules for.
     """
     architecture, model_type = _architecture(config), config.get("model_type")
     if architecture is not None:
@@ -112,22 +112,21 @@ def find_family(config: Mapping[str, object]) -> tuple[Family, str]:
         for family in _families(model_type):
             if model_type in family.model_types:
                 return family, next(iter(family.architectures))
-    known = ", ".join(name for family in load_families() for name in family.architectures)
-    raise _no_rules(config, known)
+    raise _no_rules(config)
 
 
 def find_paddle_family(config: Mapping[str, object], wanted: str | None = None) -> tuple[Family, str]:
     """The rules for a Paddle config, and the torch class that its model becomes.
 
     Several torch classes may be one in Paddle (those of roberta and xlm-roberta): then the one that is wanted is
-    taken, else the first of the family that ``model_type`` names, else the first there is.
+    taken, else the first of the family that ``model_type`` names, else the one of the same name, else the first.
 
     Args:
         config: the parsed config.
         wanted: the torch class that the model was converted from, if that is known.
 
     Raises:
-        ConversionFailed: there are no rules for it; the message lists those there are.
+        ConversionFailed: there are no rules for it; the message lists the families there are rules for.
     """
     architecture, model_type = _architecture(config), config.get("model_type")
     found = [
@@ -137,9 +136,10 @@ def find_paddle_family(config: Mapping[str, object], wanted: str | None = None) 
         if paddle == architecture
     ]
     if not found:
-        known = ", ".join(dict.fromkeys(name for family in load_families() for name in family.architectures.values()))
-        raise _no_rules(config, known)
-    return min(found, key=lambda pair: (pair[1] != wanted, model_type not in pair[0].model_types))
+        raise _no_rules(config)
+    return min(
+        found, key=lambda pair: (pair[1] != wanted, model_type not in pair[0].model_types, pair[1] != architecture)
+    )
 
 
 def _architecture(config: Mapping[str, object]) -> str | None:
@@ -148,10 +148,11 @@ def _architecture(config: Mapping[str, object]) -> str | None:
     return named if isinstance(named, str) else None
 
 
-def _no_rules(config: Mapping[str, object], known: str) -> ConversionFailed:
+def _no_rules(config: Mapping[str, object]) -> ConversionFailed:
     model_type = config.get("model_type")
     found = _architecture(config) or (
         f"model_type {model_type!r}" if model_type else "no architectures and no model_type"
     )
+    known = ", ".join(family.name for family in load_families())
     msg = f"there are no conversion rules for this model: config.json names {found}; there are rules for {known}"
     return ConversionFailed(msg, hint="see pphub/conversion/rules/README.md for how a family is added")

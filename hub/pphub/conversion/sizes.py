@@ -26,12 +26,15 @@ _OPERATORS: Final[dict[str, Callable[[int, int], int]]] = {
 
 
 def lookup(config: Mapping[str, object], key: str, default: object = None) -> object:
-    """The value of a key; ``text_config.hidden_size`` is a key within a table."""
+    """The value of a key; ``text_config.hidden_size`` is a key within a table, ``depths.0`` one of a list."""
     value: object = config
     for part in key.split("."):
-        if not isinstance(value, dict) or part not in value:
+        if isinstance(value, dict) and part in value:
+            value = value[part]
+        elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+            value = value[int(part)]
+        else:
             return default
-        value = value[part]
     return value
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from typing import TYPE_CHECKING, Final
 
 from pphub.errors import UsageError
@@ -18,14 +19,26 @@ RECORD_FILE: Final = "conversion.json"
 
 
 def is_complete(folder: Path, key: str) -> bool:
-    """Whether a folder holds this very conversion, whole. A config that was edited since is the user's choice."""
+    """Whether a folder holds this very conversion, whole.
+
+    In the cache the record tells the sizes of all files. In a folder of the user's it tells none: a config that was
+    edited since is the user's choice.
+    """
     try:
         record = json.loads((folder / RECORD_FILE).read_bytes())
         weights = record["output"]
-        whole = (folder / weights["file"]).stat().st_size == weights["size"]
-        return bool(record["key"] == key and whole and all((folder / name).is_file() for name in record["files"]))
+        sizes = {**record.get("sizes", {}), weights["file"]: weights["size"]}
+        return bool(
+            record["key"] == key
+            and all(_has(folder / name, sizes.get(name)) for name in {*record["files"], weights["file"]})
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
+
+
+def _has(path: Path, size: int | None) -> bool:
+    found = path.stat()
+    return stat.S_ISREG(found.st_mode) and size in {None, found.st_size}
 
 
 def check_target(source: Path, target: Path, *, keep_edits: bool) -> None:
@@ -45,7 +58,8 @@ def check_target(source: Path, target: Path, *, keep_edits: bool) -> None:
     if target.exists() and not target.is_dir():
         msg = f"{target} is a file"
         raise UsageError(msg, hint="choose a folder for --out")
-    if target.is_dir() and any(target.iterdir()) and not _is_ours(target):
+    # In the cache nobody else's files are: a record that cannot be read is damage, and is mended.
+    if keep_edits and target.is_dir() and any(target.iterdir()) and not _is_ours(target):
         msg = f"{target} holds files that are no conversion of pphub's"
         raise UsageError(msg, hint="choose an empty or new folder for --out")
     if keep_edits and (edited := _edited(target)):

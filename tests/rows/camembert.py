@@ -1,0 +1,32 @@
+"""CamemBERT, which is RoBERTa in PaddleNLP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matrix import Row
+
+TINY: dict[str, Any] = {
+    "vocab_size": 60,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 24,
+    "max_position_embeddings": 32,
+}
+
+
+def _row(torch_class: str, **more: Any) -> Row:
+    return Row("camembert", torch_class, "CamembertConfig", TINY | more.pop("settings", {}), **more)
+
+
+ROWS = [
+    _row("CamembertModel"),
+    _row("CamembertForMaskedLM"),
+    _row("CamembertForCausalLM"),
+    _row("CamembertForSequenceClassification", settings={"num_labels": 3}),
+    _row("CamembertForTokenClassification", settings={"num_labels": 3}),
+    _row("CamembertForQuestionAnswering"),
+    _row("CamembertForMultipleChoice", ask="choices"),
+    _row("CamembertModel", settings={"hidden_act": "relu", "layer_norm_eps": 1e-3}, label="other"),
+]

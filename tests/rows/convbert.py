@@ -1,0 +1,35 @@
+"""ConvBERT."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matrix import Row
+
+TINY: dict[str, Any] = {
+    "vocab_size": 60,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 24,
+    "max_position_embeddings": 32,
+    "embedding_size": 12,
+}
+
+
+def _row(torch_class: str, **more: Any) -> Row:
+    return Row("convbert", torch_class, "ConvBertConfig", TINY | more.pop("settings", {}), **more)
+
+
+ROWS = [
+    _row("ConvBertModel", compared=(("last_hidden_state", 0),)),
+    _row(
+        "ConvBertModel",
+        compared=(("last_hidden_state", 0),),
+        settings={"embedding_size": 16, "layer_norm_eps": 1e-3, "conv_kernel_size": 3},
+        label="other",
+    ),
+    _row("ConvBertForMaskedLM", compared=(("logits", 0),)),
+    _row("ConvBertForTokenClassification", settings={"num_labels": 3}),
+    _row("ConvBertForQuestionAnswering"),
+]

@@ -1,0 +1,44 @@
+"""Funnel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matrix import Row
+
+TINY: dict[str, Any] = {
+    "vocab_size": 60,
+    "d_model": 16,
+    "n_head": 4,
+    "d_head": 4,
+    "d_inner": 24,
+    "block_sizes": [1, 2],
+    "num_decoder_layers": 1,
+}
+
+# Without it, Paddle's classes take their own answer apart wrongly.
+DICT = {"return_dict": True}
+
+
+def _row(torch_class: str, **more: Any) -> Row:
+    return Row("funnel", torch_class, "FunnelConfig", TINY | more.pop("settings", {}), **more)
+
+
+ROWS = [
+    _row("FunnelModel", paddle_inputs=DICT),
+    _row("FunnelForSequenceClassification", settings={"num_labels": 3}),
+    _row("FunnelForTokenClassification", settings={"num_labels": 3}, paddle_inputs=DICT),
+    _row("FunnelForQuestionAnswering", paddle_inputs=DICT),
+    _row(
+        "FunnelModel",
+        paddle_inputs=DICT,
+        settings={
+            "pooling_type": "max",
+            "block_repeats": [1, 2],
+            "truncate_seq": False,
+            "pool_q_only": False,
+            "layer_norm_eps": 1e-3,
+        },
+        label="other",
+    ),
+]

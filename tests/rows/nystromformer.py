@@ -1,0 +1,43 @@
+"""Nyströmformer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from matrix import Inputs, Row
+
+TINY: dict[str, Any] = {
+    "vocab_size": 60,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 24,
+    "max_position_embeddings": 32,
+}
+
+
+def eight(config: Any) -> list[Inputs]:
+    """Of the length that landmarks divide."""
+    return [{"input_ids": np.arange(8, 24, dtype=np.int64).reshape(2, 8)}]
+
+
+def _row(torch_class: str, **more: Any) -> Row:
+    return Row("nystromformer", torch_class, "NystromformerConfig", TINY | more.pop("settings", {}), **more)
+
+
+ROWS = [
+    _row("NystromformerModel"),
+    _row("NystromformerForMaskedLM"),
+    _row("NystromformerForSequenceClassification", settings={"num_labels": 3}),
+    _row("NystromformerForTokenClassification", settings={"num_labels": 3}),
+    _row("NystromformerForQuestionAnswering"),
+    _row("NystromformerForMultipleChoice", ask="choices", load={"num_choices": 2}),
+    _row(
+        "NystromformerModel",
+        settings={"num_landmarks": 4, "segment_means_seq_len": 8, "conv_kernel_size": 3, "layer_norm_eps": 1e-3},
+        label="landmarks",
+        ask=eight,
+    ),
+]

@@ -1,0 +1,27 @@
+"""Pegasus."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matrix import Row
+
+TINY: dict[str, Any] = {"vocab_size": 60, "d_model": 16, "max_position_embeddings": 32}
+TINY |= {"encoder_layers": 2, "encoder_attention_heads": 4, "encoder_ffn_dim": 24}
+TINY |= {"decoder_layers": 3, "decoder_attention_heads": 2, "decoder_ffn_dim": 28}
+
+
+def _row(torch_class: str, **more: Any) -> Row:
+    return Row("pegasus", torch_class, "PegasusConfig", TINY | more.pop("settings", {}), **({"ask": "seq2seq"} | more))
+
+
+ROWS = [
+    _row("PegasusModel", compared=(("last_hidden_state", 0),)),
+    _row(
+        "PegasusModel",
+        compared=(("last_hidden_state", 0),),
+        settings={"activation_function": "relu", "scale_embedding": True},
+        label="other",
+    ),
+    _row("PegasusForConditionalGeneration", compared=(("logits", 0),)),
+]

@@ -1,0 +1,32 @@
+"""RoBERTa."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matrix import Row
+
+TINY: dict[str, Any] = {
+    "vocab_size": 60,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 24,
+    "max_position_embeddings": 32,
+}
+
+
+def _row(torch_class: str, **more: Any) -> Row:
+    return Row("roberta", torch_class, "RobertaConfig", TINY | more.pop("settings", {}), **more)
+
+
+ROWS = [
+    _row("RobertaModel"),
+    _row("RobertaForMaskedLM"),
+    _row("RobertaForCausalLM"),
+    _row("RobertaForSequenceClassification", settings={"num_labels": 3}),
+    _row("RobertaForTokenClassification", settings={"num_labels": 3}),
+    _row("RobertaForQuestionAnswering"),
+    _row("RobertaForMultipleChoice", ask="choices"),
+    _row("RobertaModel", settings={"hidden_act": "relu", "layer_norm_eps": 1e-3}, label="other"),
+]

@@ -1,0 +1,29 @@
+"""T5 and its version 1.1."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matrix import Row
+
+TINY: dict[str, Any] = {"vocab_size": 60, "d_model": 16, "d_kv": 6, "d_ff": 24, "num_heads": 4}
+TINY |= {"num_layers": 2, "num_decoder_layers": 3, "decoder_start_token_id": 0, "initializer_factor": 0.3}
+
+
+def _row(torch_class: str, **more: Any) -> Row:
+    return Row("t5", torch_class, "T5Config", TINY | more.pop("settings", {}), **({"ask": "seq2seq"} | more))
+
+
+ROWS = [
+    _row("T5Model"),
+    _row("T5Model", settings={"feed_forward_proj": "gated-gelu", "layer_norm_epsilon": 1e-3}, label="other"),
+    _row("T5Model", settings={"feed_forward_proj": "gated-silu", "relative_attention_num_buckets": 8}, label="silu"),
+    _row("T5ForConditionalGeneration"),
+    # Version 1.1: what the decoder gives is not scaled.
+    _row(
+        "T5ForConditionalGeneration",
+        settings={"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
+        label="1.1",
+    ),
+    _row("T5EncoderModel", ask="ids", paddle_class="T5EncoderModel"),
+]
