@@ -97,7 +97,7 @@ def test_not_there_moves_on_silently(hubs: tuple[Hub, Hub], tmp_path: Path) -> N
 def test_a_hub_that_refuses_or_fails_is_passed_over(
     hubs: tuple[Hub, Hub], part: str, fault: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pphub_cache.transfer._FIRST_DELAY", 0.01)
+    monkeypatch.setattr("pphub_cache.choice._FIRST_DELAY", 0.01)
     hubs[0].on(part, fault)
     source, notes = served_by()
     assert source == "ms"

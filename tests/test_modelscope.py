@@ -678,7 +678,7 @@ def test_folders_and_submodules_are_no_files(hub: Hub, kind: str) -> None:
 
 def test_other_bytes_than_were_listed(hub: Hub, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     """What happens when a branch moves between listing and download."""
-    monkeypatch.setattr("pphub_cache.transfer._FIRST_DELAY", 0.01)
+    monkeypatch.setattr("pphub_cache.choice._FIRST_DELAY", 0.01)
     hub.on("FilePath=vocab.txt", edit(body=b"[pad]\n[unk]\n"))
     with pytest.raises(Corrupt, match=r"vocab\.txt"):
         fetch()

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import pphub.resolve
+import pphub_cache.choice
 import pphub_cache.lanes
 import pphub_cache.transfer
 import pphub_cache.web
@@ -106,7 +107,7 @@ class Notes:
 
 @pytest.fixture(autouse=True)
 def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pphub_cache.transfer, "_FIRST_DELAY", 0.001)
+    monkeypatch.setattr(pphub_cache.choice, "_FIRST_DELAY", 0.001)
     monkeypatch.setattr(pphub_cache.web, "READ_SECONDS", 0.5)
 
 
@@ -554,7 +555,7 @@ def test_retries_are_bounded_and_told(hub: Hub) -> None:
 
 
 def test_delays_grow_and_are_not_the_same_for_everybody(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pphub_cache.transfer, "_FIRST_DELAY", 10.0)
+    monkeypatch.setattr(pphub_cache.choice, "_FIRST_DELAY", 10.0)
     waited: list[float] = []
     monkeypatch.setattr(threading.Event, "wait", _noting(waited))
     hub.on(WEIGHTS, status(500))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import pphub.resolve
+import pphub_cache.choice
 import pphub_cache.transfer
 import pphub_cache.web
 from hubs import Canned, Hub, big_model, cut, edit, fill, gated, redirect, small_model, stall, status, tree
@@ -37,7 +38,7 @@ MODEL = big_model()
 
 @pytest.fixture(autouse=True)
 def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pphub_cache.transfer, "_FIRST_DELAY", 0.001)
+    monkeypatch.setattr(pphub_cache.choice, "_FIRST_DELAY", 0.001)
 
 
 @pytest.fixture

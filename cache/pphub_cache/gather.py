@@ -15,11 +15,12 @@ from pphub.source import RemoteFile
 from pphub.units import human_size
 from pphub_cache.atomic import explain_os_errors, make_folder
 from pphub_cache.digest import sha256_of
+from pphub_cache.line import Line, Stopped
 from pphub_cache.lock import entry_lock
 from pphub_cache.neighbours import find_copies, has_copies
 from pphub_cache.offer import Offer, Places
 from pphub_cache.partial import SMALL, collect, sweep
-from pphub_cache.transfer import Fetched, Line, Stopped, fetch, fetch_small
+from pphub_cache.transfer import Fetched, fetch, fetch_small
 from pphub_cache.web import Failed
 
 if TYPE_CHECKING:
