@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Want", "gather"]
 
-FILES_AT_ONCE: Final = 8
+FILES_AT_ONCE: Final = 6  # more threads take the interpreter from each other
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Body", "Failed", "Web"]
 
-BLOCK: Final = 256 << 10
+BLOCK: Final = 512 << 10
 """At most so many bytes are read at a time."""
 
 _MAX_REDIRECTS: Final = 10

@@ -9,13 +9,11 @@ form, one line a name; theirs win::
 from __future__ import annotations
 
 from functools import lru_cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from pphub import settings
 from pphub.errors import InvalidName, UsageError
 from pphub.names import parse
-from pphub.toml import TOMLDecodeError, parse_toml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,6 +30,10 @@ def names_file() -> Path:
 @lru_cache(maxsize=1)
 def load_shortcuts() -> Mapping[str, Mapping[str, str]]:
     """The shipped table: short name → source → repository."""
+    from importlib.resources import files  # a name with a slash is in no table, and costs no import
+
+    from pphub.toml import parse_toml
+
     table = parse_toml((files("pphub") / "data" / "shortcuts.toml").read_text(encoding="utf-8"))
     return {name: dict(repos) for name, repos in table.items()}
 
@@ -68,6 +70,8 @@ def _own_names() -> Mapping[str, Mapping[str, str]]:
 @lru_cache(maxsize=4)
 def _read_names(path: Path, _mtime_ns: int, _size: int) -> Mapping[str, Mapping[str, str]]:
     """Read once for each state of the file."""
+    from pphub.toml import TOMLDecodeError, parse_toml
+
     try:
         table = parse_toml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, TOMLDecodeError) as error:
