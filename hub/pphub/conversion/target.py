@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 import stat
 from typing import TYPE_CHECKING, Final
 
@@ -89,7 +91,13 @@ def _edited(target: Path) -> list[str]:
 def move_into_place(temporary: Path, target: Path) -> None:
     """By one rename where that is possible; into a folder that exists, file by file, touching no other file."""
     if not target.exists():
-        temporary.rename(target)
+        try:
+            temporary.rename(target)
+        except OSError as error:
+            key = json.loads((temporary / RECORD_FILE).read_bytes())["key"]
+            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST} or not is_complete(target, key):
+                raise
+            shutil.rmtree(temporary)  # where locks do not work, another process has just put the same here
         fsync_folder(target.parent)
         return
     # Ours, but not whole: what a kill leaves from here on is made again, and is not taken for somebody else's.
