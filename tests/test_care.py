@@ -21,6 +21,7 @@ import pytest
 
 import pphub
 import pphub_cache.care.sweeping
+import pphub_cache.lock
 from hubs import Hub, MiB, big_model, fill, slow, small_model, status, tiny_bert
 from pphub.cached import cached_path
 from pphub.cli import main
@@ -955,7 +956,7 @@ def test_where_locks_do_not_work_all_that_is_young_is_in_use(
     dead.wait()
     fill(home / "hub/refs/hf", {f".main-0123abcd.{dead.pid}-0123abcd.tmp": b"x"})
     before = everything_below(home)
-    monkeypatch.setattr(pphub_cache.care.sweeping, "FileLock", Granted)
+    monkeypatch.setattr(pphub_cache.lock, "FileLock", Granted)
     assert not pphub_cache.care.sweeping.locks_work(Layout(home))
     assert "snapshots" not in command.json("prune")["removed"]
     assert everything_below(home).keys() >= {path for path in before if "refs/hf/org" not in path}

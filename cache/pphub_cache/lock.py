@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-__all__ = ["entry_lock", "is_locked", "read_owner"]
+__all__ = ["claim", "entry_lock", "is_locked", "read_owner"]
 
 _MOMENT: Final = 0.2  # seconds
 _POLL: Final = 0.05  # seconds
@@ -56,17 +56,28 @@ def entry_lock(path: Path, *, on_wait: Callable[[str], None] = lambda _owner: No
         lock.release()
 
 
-def is_locked(path: Path) -> bool:
-    """Whether somebody holds a lock, be it this process; takes and releases it for a moment if not."""
-    if not path.exists():
-        return False
+@contextlib.contextmanager
+def claim(path: Path) -> Iterator[bool]:
+    """Hold a lock if it is free at once, which is the value; does not wait."""
+    make_folder(path.parent)
     lock = FileLock(str(path), mode=file_mode(path.parent))
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        return True
-    lock.release()
-    return False
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def is_locked(path: Path) -> bool:
+    """Whether somebody holds a lock, be it this process; takes and releases it for a moment if not."""
+    if not path.exists():
+        return False
+    with claim(path) as free:
+        return not free
 
 
 def _owner_file(path: Path) -> Path:

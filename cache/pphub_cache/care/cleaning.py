@@ -15,7 +15,6 @@ from pphub_cache.care.inventory import CONVERSION_FILE, names_in, read_view, ref
 from pphub_cache.care.removing import delete_conversion, delete_view
 from pphub_cache.care.sweeping import (
     all_blobs,
-    claim,
     delete_file,
     delete_tree,
     is_somebody_at_work,
@@ -28,6 +27,7 @@ from pphub_cache.care.sweeping import (
     walk,
 )
 from pphub_cache.layout import SNAPSHOT_FILE
+from pphub_cache.lock import claim
 from pphub_cache.partial import is_abandoned
 from pphub_cache.process import is_alive
 

@@ -15,10 +15,9 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from filelock import FileLock, Timeout
-
 from pphub_cache.atomic import explain_os_errors, file_mode, make_folder, share
 from pphub_cache.care.inventory import names_in, snapshots
+from pphub_cache.lock import claim
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -30,7 +29,6 @@ __all__ = [
     "SHA256",
     "Scene",
     "all_blobs",
-    "claim",
     "delete_file",
     "delete_tree",
     "is_somebody_at_work",
@@ -46,22 +44,6 @@ __all__ = [
 
 SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _HOUR: Final = 3_600_000_000_000  # nanoseconds
-
-
-@contextlib.contextmanager
-def claim(path: Path) -> Iterator[bool]:
-    """Hold a lock if it is free at once, which is the value; does not wait."""
-    make_folder(path.parent)
-    lock = FileLock(str(path), mode=file_mode(path.parent))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
 
 
 def _test_lock(layout: Layout) -> Path:
