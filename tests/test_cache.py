@@ -93,6 +93,7 @@ def test_the_layout(hub: Hub, home: Path) -> None:
         "partial",
         "refs",
         "snapshots",
+        "unsynced",
     }
     assert list(home.rglob("*.tmp")) == []
 

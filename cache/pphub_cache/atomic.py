@@ -125,7 +125,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def move(source: Path, target: Path, *, durable: bool = True) -> None:
-    """Rename a file, which must have been synced, atomically; parents are made.
+    """Rename a file, which must have been synced or noted to be not, atomically; parents are made.
 
     Should the target be on another disk, it is copied there first. What is not durable may have its old name, or
     none, after a power cut.

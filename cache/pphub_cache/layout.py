@@ -7,6 +7,7 @@
     hub/snapshots/<source>/<repo>/<commit>/…     links to blobs, and snapshot.json
     hub/refs/<source>/<repo>/@<revision>         the commit a revision stood for when it was last asked
     hub/converted/<key>/…                        conversions; the key hashes inputs, rules and options
+    hub/unsynced/<boot>.<owner>                  contents that the disk may not have yet
     hub/quarantine/…                             what `hub verify` found to be damaged
     hub/locks/…                                  never deleted
     models/<name>/…                              what PaddleNLP finds by name: links to the above
@@ -56,6 +57,11 @@ class Layout:
     def conversions(self) -> Path:
         """The folder of all conversions."""
         return self.hub / "converted"
+
+    @property
+    def unsynced(self) -> Path:
+        """The folder of notes on what was stored without waiting for the disk."""
+        return self.hub / "unsynced"
 
     def blob(self, sha256: str) -> Path:
         """The file that holds the content with this hash."""

@@ -8,33 +8,30 @@ the bytes it speaks of, so a kill costs at most the bytes since, and after a pow
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import re
-import secrets
 import shutil
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pphub_cache.atomic import explain_os_errors, make_folder, share
-from pphub_cache.process import host_name, is_alive
+from pphub_cache.process import boot_id, host_name, is_alive, new_owner
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from io import FileIO
+    from pathlib import Path
 
-__all__ = ["SMALL", "Partial", "Ranges", "bytes_in", "collect", "is_abandoned", "new_owner", "sweep"]
+__all__ = ["SMALL", "Partial", "Ranges", "bytes_in", "collect", "is_abandoned", "sweep"]
 
 _FORMAT: Final = 1
 _STATE: Final = "state.json"
 _CONTENT: Final = "content"
 # The process that owns a partial on another machine cannot be asked; one at work writes more often than this.
 _FOREIGN_SECONDS: Final = 600.0
-_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _OURS: Final[set[str]] = set()  # owners that are this process's own, and at work
 
 
@@ -153,7 +150,7 @@ class Partial:
         state = {
             "format": _FORMAT,
             "size": self.size,
-            "boot": _boot_id(),
+            "boot": boot_id(),
             "done": list(self.done),
             "synced": self._synced,
             "validators": self.validators,
@@ -176,7 +173,7 @@ class Partial:
             state = json.loads((self.folder / _STATE).read_bytes())
             if (state["format"], state["size"]) != (_FORMAT, self.size):
                 return
-            same_boot = state["boot"] is not None and state["boot"] == _boot_id()
+            same_boot = state["boot"] is not None and state["boot"] == boot_id()
             here = min(self.content.stat().st_size, sys.maxsize if self.size is None else self.size)
             synced = [(int(start), min(int(end), here)) for start, end in state["synced"]]
             done = [(int(start), min(int(end), here)) for start, end in state["done"]] if same_boot else synced
@@ -239,11 +236,6 @@ def collect(place: Path, size: int | None, *, resumable: bool, alone: bool) -> I
         worth = resumable and partial.done.count > SMALL and partial.content.exists()
         if not worth:
             partial.remove()
-
-
-def new_owner() -> str:
-    """A name for what this process is about to collect."""
-    return f"{host_name()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def sweep(place: Path, *, alone: bool) -> None:
@@ -318,11 +310,3 @@ def is_abandoned(folder: Path, *, alone: bool) -> bool:
 
 
 _OWNER: Final = re.compile(r"\.([^.]*)-(\d+)-([0-9a-f]{8})$")
-
-
-@functools.cache
-def _boot_id() -> str | None:
-    try:
-        return _BOOT_ID.read_text(encoding="ascii").strip()
-    except OSError:
-        return None  # then nothing but what was synced is believed

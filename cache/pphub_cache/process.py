@@ -1,13 +1,19 @@
-"""Who is at work: the names by which processes sign what they have not finished."""
+"""Who is at work, and since when the machine is up: what processes sign with what they have not finished."""
 
 from __future__ import annotations
 
+import functools
 import os
 import re
+import secrets
 import socket
 import sys
+from pathlib import Path
+from typing import Final
 
-__all__ = ["host_name", "is_alive"]
+__all__ = ["boot_id", "host_name", "is_alive", "new_owner"]
+
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 def host_name() -> str:
@@ -26,3 +32,17 @@ def is_alive(pid: int) -> bool | None:
     except OSError:
         return True  # another user's
     return True
+
+
+def new_owner() -> str:
+    """A name for what this process is about to make."""
+    return f"{host_name()}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+@functools.cache
+def boot_id() -> str | None:
+    """What tells this run of the machine from the one before a power cut; None where that is not known."""
+    try:
+        return _BOOT_ID.read_text(encoding="ascii").strip()
+    except OSError:
+        return None

@@ -27,7 +27,9 @@ from pphub_cache.atomic import (
     write_json,
 )
 from pphub_cache.layout import SNAPSHOT_FILE, Layout
-from pphub_cache.partial import bytes_in, new_owner
+from pphub_cache.partial import bytes_in
+from pphub_cache.process import new_owner
+from pphub_cache.unsynced import defer, settle, sync_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -111,11 +113,24 @@ def _has(folder: str, file: CachedFile | None) -> bool:
 
 
 class Store:
-    """Reads and writes one cache home."""
+    """Reads and writes one cache home.
 
-    def __init__(self, home: Path, shared: tuple[Path, ...] = ()) -> None:
+    Args:
+        home: the cache.
+        shared: others beneath it, which are only read.
+        tell: told, in a line, what takes long.
+
+    Raises:
+        StorageFailed: after a power cut, something damaged cannot be removed.
+    """
+
+    def __init__(
+        self, home: Path, shared: tuple[Path, ...] = (), tell: Callable[[str], None] = lambda _line: None
+    ) -> None:
         self.layout = Layout(home)
         self._shared = tuple(Layout(other) for other in shared if other != home)
+        for layout in (self.layout, *self._shared):
+            settle(layout, tell)
 
     def find(self, source: str, repo: str, revision: str | None) -> Iterator[Snapshot]:
         """The snapshots a revision stood for when it was last asked: here, then in the shared caches."""
@@ -208,12 +223,9 @@ class Store:
             try:
                 with temporary.open("xb") as stream:
                     stream.write(content)
-                    stream.flush()
-                    os.fsync(stream.fileno())
                 inspect(temporary)
                 temporary.chmod(_read_only(temporary, blob.parent))
-                # A blob whose name is lost in a power cut is missed, and fetched again.
-                move(temporary, blob, durable=False)
+                self._move(temporary, blob)
             finally:
                 temporary.unlink(missing_ok=True)
         return blob
@@ -232,12 +244,19 @@ class Store:
             except PermissionError:  # another user began it, who alone may do that: a copy is ours
                 own = content.with_name("copy")
                 shutil.copyfile(content, own)
-                with own.open("rb") as stream:
-                    os.fsync(stream.fileno())
                 own.chmod(_read_only(own, blob.parent))
                 content = own
-            move(content, blob)
+            self._move(content, blob)
         return blob
+
+    def _move(self, content: Path, blob: Path) -> None:
+        """Put a content in its place; the disk may have it later."""
+        if defer(self.layout, blob.name):
+            os.utime(content)  # what changed since the note was begun is looked at after a power cut
+        else:
+            sync_file(content)
+        # A blob whose name is lost in a power cut is missed, and fetched again.
+        move(content, blob, durable=False)
 
     def link(self, path: Path, blob: Path) -> None:
         """Make a file show a blob."""

@@ -34,7 +34,8 @@ PIECE: Final = 16 << 20
 
 _CHUNK: Final = 1 << 20  # bytes between two notes in the ledger: what a kill may cost
 _BIG: Final = 4 << 20  # from this size on, hashing has a thread of its own
-_SYNC: Final = 64 << 20  # bytes between two syncs, which a power cut may cost
+_LONG: Final = 64 << 20  # from this size on, what has arrived is synced now and then
+_SYNC_SECONDS: Final = 5.0  # of a transfer may be lost in a power cut
 _PROGRESS: Final = 64 << 10  # a try that brings so many bytes was no failure
 
 
@@ -161,7 +162,7 @@ class _Transfer:
 
     def _receive(self) -> None:
         """Until no byte is missing."""
-        syncer = _Syncer(self._partial) if self._file.size is None or self._file.size > _SYNC else None
+        syncer = _Syncer(self._partial) if self._file.size is None or self._file.size > _LONG else None
         try:
             while claim := self._take():
                 self._try(claim)
@@ -399,7 +400,6 @@ class _Transfer:
             raise Failed("wrong", f"expected {self._file.size} bytes, got {size}")
         if mismatch := hasher.mismatch():
             raise Failed("wrong", mismatch + _suspicion(self._first_bytes()))
-        self._partial.sync()
         return Fetched(size, hasher.sha256)
 
     def _first_bytes(self) -> bytes:
@@ -419,7 +419,7 @@ class _Transfer:
 
 
 class _Syncer:
-    """Makes what has arrived durable while more is coming, so that the end of a transfer does not wait for it."""
+    """Makes what has arrived durable now and then, so that a transfer can be gone on with after a power cut."""
 
     def __init__(self, partial: Partial) -> None:
         self._partial = partial
@@ -428,14 +428,11 @@ class _Syncer:
         self._thread.start()
 
     def _run(self) -> None:
-        synced = self._partial.done.count
-        while not self._ended.wait(0.05):
-            if (count := self._partial.done.count) - synced >= _SYNC:
-                try:
-                    self._partial.sync()
-                except PphubError:
-                    return  # whoever writes next meets the same, and tells
-                synced = count
+        while not self._ended.wait(_SYNC_SECONDS):
+            try:
+                self._partial.sync()
+            except PphubError:
+                return  # whoever writes next meets the same, and tells
 
     def stop(self) -> None:
         self._ended.set()

@@ -1,8 +1,6 @@
 """``python -m pphub`` is the command ``hub``."""
 
-import sys
-
-from pphub.cli import main
+from pphub.cli import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

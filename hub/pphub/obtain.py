@@ -33,9 +33,9 @@ _NEXT = (AccessDenied, Corrupt, NotFound, SourceUnavailable)
 __all__ = ["Outlook", "download", "fetch", "open_store", "plan"]
 
 
-def open_store() -> Store:
-    """The cache that the environment names, with the shared ones beneath."""
-    return Store(settings.home(), settings.shared_homes())
+def open_store(tell: Callable[[str], None] = lambda _line: None) -> Store:
+    """The cache that the environment names, with the shared ones beneath; ``tell`` as for :class:`Store`."""
+    return Store(settings.home(), settings.shared_homes(), tell)
 
 
 def download(
@@ -83,8 +83,8 @@ def fetch(
 ) -> Snapshot:
     """As :func:`download`, but return the snapshot with what is known of its files."""
     ref = parse(str(name), source=source, revision=revision)
-    store = open_store()
     progress = progress or choose_progress()
+    store = open_store(progress.note)
     no_network = settings.offline() if offline is None else offline
     with stage("resolve") as current:
         found = find_local(ref, store, selection, offline=no_network, refresh=refresh)

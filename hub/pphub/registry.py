@@ -15,7 +15,7 @@ from pphub.errors import SourceNotInstalled
 from pphub.source import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from importlib.metadata import EntryPoint
 
 __all__ = ["GROUP", "SourceInfo", "find_sources", "installed_sources", "load_source"]
@@ -45,8 +45,9 @@ class SourceInfo:
 def find_sources(points: Iterable[EntryPoint]) -> tuple[SourceInfo, ...]:
     """Turn entry points into source infos, sorted by scheme, with duplicates and bad names marked."""
     infos: dict[str, SourceInfo] = {}
-    for point in sorted(points, key=lambda point: (point.name, _package(point) != _own_package(), _package(point))):
-        info = SourceInfo(point.name, point.value, _package(point))
+    declared = [(point.name, package != _own_package(), package, point) for point, package in _with_packages(points)]
+    for name, _, package, point in sorted(declared, key=lambda entry: entry[:3]):
+        info = SourceInfo(name, point.value, package)
         if not _SCHEME.fullmatch(point.name):
             reason = "its name is not a scheme: two or more of a-z, 0-9, _ and -, a letter first"
             infos[f"{point.name} ({point.value})"] = SourceInfo(info.scheme, info.target, info.package, reason)
@@ -59,8 +60,16 @@ def find_sources(points: Iterable[EntryPoint]) -> tuple[SourceInfo, ...]:
     return tuple(infos.values())
 
 
-def _package(point: EntryPoint) -> str:
-    return f"{point.dist.name} {point.dist.version}" if point.dist else "unknown package"
+def _with_packages(points: Iterable[EntryPoint]) -> Iterator[tuple[EntryPoint, str]]:
+    packages: dict[int, str] = {}  # to read what a distribution is called takes milliseconds
+    for point in points:
+        if point.dist is None:
+            yield point, "unknown package"
+            continue
+        if id(point.dist) not in packages:
+            about = point.dist.metadata
+            packages[id(point.dist)] = f"{about['Name']} {about['Version']}"
+        yield point, packages[id(point.dist)]
 
 
 def _own_package() -> str:

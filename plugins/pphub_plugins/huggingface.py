@@ -12,6 +12,7 @@ import base64
 import logging
 import os
 import re
+import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from huggingface_hub import HfApi
+    from requests import PreparedRequest
 
 __all__ = ["HuggingFaceSource"]
 
@@ -211,7 +213,9 @@ def _session_for(endpoint: str) -> Iterator[None]:
     Its requests do the latter where a session has no auth. Each thread has its session there; this one's is put back
     in order, since threads inherit numbers. Newer clients share one session, which is not ours to change.
     """
-    import requests
+    if (requests := sys.modules.get("requests")) is None:  # which a newer client does without
+        yield
+        return
     from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
 
     session: Any = get_session()
@@ -222,7 +226,7 @@ def _session_for(endpoint: str) -> Iterator[None]:
     here = requests.Request("GET", endpoint).prepare().url
     is_elsewhere: Any = session.should_strip_auth  # the rule of requests for redirects
 
-    def only_here(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    def only_here(request: PreparedRequest) -> PreparedRequest:
         if is_elsewhere(here, request.url):
             request.headers.pop("authorization", None)
         return request

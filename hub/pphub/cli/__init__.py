@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import io
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["build_parser", "main"]
+__all__ = ["build_parser", "main", "run"]
 
 _EPILOG = """\
 a name is [SCHEME:]NAME[@REVISION]:
@@ -108,7 +110,9 @@ def _add_care(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     remove.add_argument("names", metavar="NAME", nargs="+", help=named)
     remove.add_argument("--dry-run", action="store_true", help=dry_run)
     verify = _common(commands.add_parser("verify", help="read again what is stored; exit 1 if anything is damaged"))
-    verify.add_argument("name", metavar="NAME", nargs="?", help=f"{named} (default: everything)")
+    which = f"{named}, or a folder of `hub convert --out` (default: all of the cache)"
+    verify.add_argument("name", metavar="NAME", nargs="?", help=which)
+    verify.add_argument("--quick", action="store_true", help="compare hashes only: do not make conversions again")
     verify.add_argument("--quarantine", action="store_true", help="move what is damaged aside: it is not stored then")
     verify.add_argument("--refetch", action="store_true", help="the same, then fetch it again; exit 0 if all is right")
     prune = _common(commands.add_parser("prune", help="remove from the cache what no model needs"))
@@ -120,6 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no reason to fail
+    gc.set_threshold(100_000)  # what importing makes is no garbage, and looking for it costs a tenth of a start
     parser = build_parser()
     arguments = parser.parse_args(argv)
     if arguments.version:
@@ -141,3 +146,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader went away (`hub plan x | head`); keep Python from complaining when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+
+
+def run() -> NoReturn:
+    """The program ``hub``: run the command line and end the process.
+
+    What was imported is not taken apart first, which would take longer than many a command.
+    """
+    code = main()
+    try:
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            stream.flush()
+    except BrokenPipeError:
+        code = 141
+    except OSError as error:
+        os.write(2, f"hub: the answer could not be written: {error.strerror}\n".encode())
+        code = 1
+    atexit._run_exitfuncs()
+    os._exit(code)
