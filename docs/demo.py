@@ -43,7 +43,7 @@ def main() -> None:
     logging.getLogger("pphub").setLevel(logging.DEBUG)
 
     step("importing paddle and paddlenlp")
-    from pphub.load import import_paddlenlp
+    from pphub.loading import import_paddlenlp
 
     import_paddlenlp()
     from paddlenlp.utils.log import logger

@@ -22,7 +22,7 @@ import pphub
 import rows
 from pphub.checkpoint.folder import read_weights
 from pphub.conversion.rules import find_family
-from pphub.load import FreshParameters, load_model
+from pphub.loading import FreshParameters, load_model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -252,7 +252,8 @@ def arrays(answer: Any) -> list[Array]:
     return [value.detach().numpy() for value in values if hasattr(value, "numpy")]
 
 
-def _paddle_inputs(row: Row, inputs: Inputs) -> dict[str, Any]:
+def paddle_inputs(row: Row, inputs: Inputs) -> dict[str, Any]:
+    """What Paddle's class is called with."""
     import paddle
 
     if row.mask_axes == 4 and "attention_mask" in inputs:
@@ -279,7 +280,7 @@ def differences(row: Row, model: Any, live: Any) -> list[float]:
     for inputs in questions(row, model.config):
         with torch.no_grad(), paddle.no_grad():
             answer = model(**{name: torch.from_numpy(value) for name, value in inputs.items()})
-            right = arrays(live(**_paddle_inputs(row, inputs)))
+            right = arrays(live(**paddle_inputs(row, inputs)))
         left = arrays(answer)
         if row.compared is not None:
             left = [getattr(answer, name).detach().numpy() for name, _ in row.compared]
@@ -312,7 +313,7 @@ def paddle_error(row: Row, model: Any, folder: Path) -> str:
         live = kind(kind.config_class.from_dict(values, **row.load)).eval()
         with paddle.no_grad():
             for inputs in questions(row, model.config):
-                live(**_paddle_inputs(row, inputs))
+                live(**paddle_inputs(row, inputs))
     except Exception as error:  # noqa: BLE001  whatever it is that the row tells of
         return f"{type(error).__name__}: {error}"
     return ""

@@ -34,7 +34,7 @@ from pphub.errors import (
     UnsafeCheckpoint,
     UsageError,
 )
-from pphub.load import import_paddlenlp
+from pphub.loading import import_paddlenlp
 from pphub.source import Digest, Source, SourceWithTable
 from pphub.testing import Example, SourceContract
 from pphub_plugins.bos import BosSource

@@ -19,7 +19,7 @@ import pphub
 from conftest import MINILM, MINILM_BIN
 from matrix import all_rows, build, save
 from pphub.errors import ConversionFailed, LoadFailed, UnsafeCheckpoint, UsageError
-from pphub.load import FreshParameters, UnusedTensors, import_paddlenlp
+from pphub.loading import FreshParameters, UnusedTensors, import_paddlenlp
 
 if TYPE_CHECKING:
     from pathlib import Path

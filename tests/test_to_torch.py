@@ -144,7 +144,7 @@ def test_tied_parameters_saved_by_paddlenlp_are_one_in_torch(
 ) -> None:
     import torch
 
-    from pphub.load import FreshParameters
+    from pphub.loading import FreshParameters
 
     first = berts.save_transformers(tmp_path / "m", kind)
     auto = {"BertForMaskedLM": pphub.AutoModelForMaskedLM, "BertForPreTraining": pphub.AutoModelForPretraining}[kind]
@@ -164,7 +164,7 @@ def test_a_model_saved_by_paddlenlp_answers_the_same_in_torch(tmp_path: Path, ca
     import paddle
     import torch
 
-    from pphub.load import import_paddlenlp
+    from pphub.loading import import_paddlenlp
 
     berts.save_transformers(tmp_path / "m", "BertForSequenceClassification", num_labels=3)
     import_paddlenlp()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copyreg
 import io
 import pickle
+import re
 import sys
 import tarfile
 import time
@@ -17,11 +18,15 @@ import pytest
 import safetensors.torch
 import torch
 
+import berts
 import hostile
+import pphub
 from conftest import MINILM, MINILM_BIN, MINILM_TUNED, WEIGHTS
 from pphub.checkpoint.folder import open_checkpoint, read_weights
-from pphub.errors import Corrupt, Refused, UnsafeCheckpoint
-from samples import NAMES, check, sample, saved, views
+from pphub.checkpoint.tensor import DTYPES
+from pphub.conversion.dtypes import cast
+from pphub.errors import ConversionFailed, Corrupt, Refused, UnsafeCheckpoint
+from samples import NAMES, check, raw, sample, saved, views
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,8 +149,70 @@ def test_what_is_not_supported_is_named(
     tmp_path: Path, options: dict[str, Any], make: Callable[[], Any], why: str
 ) -> None:
     path = saved(tmp_path / "m.bin", {"w": make()}, **options)
-    with pytest.raises(Corrupt, match=rf"m\.bin: refused at byte \d+: it holds .*{why}.*not supported"):
+    with pytest.raises(Corrupt, match=rf"m\.bin: refused at byte \d+: it holds .*{why}.*not supported.*, for 'w'"):
         read_weights(path)
+
+
+# -- dtypes that Paddle does not have ----------------------------------------------------------------------------
+
+
+def bert_with(folder: Path, dtype: str) -> Any:
+    """A small BERT, one matrix of which is of another dtype; returns that."""
+    settings = berts.config()
+    state = {name: torch.from_numpy(value) for name, value in berts.state(settings).items()}
+    state[MATRIX] = sample(dtype, *state[MATRIX].shape)
+    berts.write_config(folder, settings)
+    torch.save(state, folder / "pytorch_model.bin")
+    return state[MATRIX]
+
+
+MATRIX = "bert.encoder.layer.1.output.dense.weight"
+EIGHT_BITS = [dtype for dtype in NAMES if dtype.startswith("float8")]
+CASTABLE = [dtype for dtype in EIGHT_BITS if dtype != "float8_e8m0fnu"]
+
+
+def test_every_dtype_is_converted_or_refused_here(tmp_path: Path) -> None:
+    refused = set()
+    for dtype in NAMES:
+        bert_with(tmp_path / dtype, dtype)
+        try:
+            pphub.convert(tmp_path / dtype, tmp_path / f"{dtype}-out")
+        except ConversionFailed:
+            refused.add(dtype)
+    assert refused == {*EIGHT_BITS, "uint16", "uint32", "uint64"}
+
+
+@pytest.mark.parametrize("dtype", [*EIGHT_BITS, "uint16", "uint32", "uint64"])
+def test_what_paddle_cannot_hold_is_refused_before_anything_is_written(tmp_path: Path, dtype: str) -> None:
+    bert_with(tmp_path / "m", dtype)
+    says = rf"1 of \d+ tensors:\n  {re.escape(MATRIX)} in pytorch_model\.bin is {dtype}\n  hint: "
+    hint = "convert with --dtype bfloat16" if dtype in CASTABLE else "save .* from torch "
+    for target in [None] if dtype in CASTABLE else [None, "float32"]:
+        with pytest.raises(ConversionFailed) as caught:
+            pphub.convert(tmp_path / "m", tmp_path / "out", dtype=target)
+        assert re.search(says + hint, str(caught.value))
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("dtype", CASTABLE)
+@pytest.mark.parametrize("target", ["float64", "float32", "float16", "bfloat16"])
+def test_eight_bits_are_cast_as_torch_does(tmp_path: Path, dtype: str, target: str) -> None:
+    every = torch.arange(256, dtype=torch.uint8).view(getattr(torch, dtype))
+    expected = every.to(getattr(torch, target))
+    found = cast(np.arange(256, dtype=np.uint8), dtype, target)
+    assert found.dtype == DTYPES[target]
+    is_number = ~expected.isnan()
+    bits = found.tobytes()
+    width = len(bits) // 256
+    assert [bits[i * width :][:width] for i in range(256) if is_number[i]] == [raw(one) for one in expected[is_number]]
+    nans = torch.frombuffer(bytearray(bits), dtype=getattr(torch, target))[~is_number]
+    assert nans.isnan().all()
+    assert torch.equal(expected[is_number].to(torch.float64), every.to(torch.float64)[is_number])  # nothing is lost
+    matrix = bert_with(tmp_path / "m", dtype)
+    out = pphub.convert(tmp_path / "m", tmp_path / "out", dtype=target)
+    written = read_weights(out / "model_state.pdparams")["bert.encoder.layers.1.linear2.weight"]
+    assert written.dtype == target
+    assert written.read().tobytes() == cast(matrix.view(torch.uint8).numpy(), dtype, target).T.tobytes()
 
 
 @FORMATS

@@ -7,20 +7,22 @@ import threading
 import zlib
 from typing import TYPE_CHECKING, Final, Protocol
 
-from pphub.errors import Corrupt
+from pphub.errors import Corrupt, PphubError
 from pphub_cache.atomic import explain_os_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from pphub.source import Digest
     from pphub_cache.partial import Partial
 
-__all__ = ["CHUNK", "Follower", "Hasher", "sha256_of"]
+__all__ = ["CHUNK", "Follower", "Hasher", "Hashing", "sha256_of"]
 
 CHUNK: Final = 1 << 20
-"""Bytes read at a time."""
+"""Bytes of a download that are read at a time."""
+
+_BLOCK: Final = 256 << 10  # of a file: as much as stays close to the processor
 
 
 class Hasher:
@@ -154,8 +156,46 @@ def _begin(promised: Digest | None, size: int | None) -> _Running | None:
 def sha256_of(path: Path, *, on_bytes: Callable[[int], None] = lambda _count: None) -> str:
     """The sha256 of a file, read once."""
     digest = hashlib.sha256()
+    buffer = memoryview(bytearray(_BLOCK))
     with path.open("rb", buffering=0) as stream:
-        while block := stream.read(CHUNK):
-            digest.update(block)
-            on_bytes(len(block))
+        while count := stream.readinto(buffer):
+            digest.update(buffer[:count])
+            on_bytes(count)
     return digest.hexdigest()
+
+
+class Hashing:
+    """Hashes files in a thread, beside whatever is done meanwhile.
+
+    Args:
+        folder: where they are.
+        known: path → sha256, or None for those to hash.
+    """
+
+    def __init__(self, folder: Path, known: Mapping[str, str | None]) -> None:
+        self._folder = folder
+        self._found = {path: sha256 or "" for path, sha256 in known.items()}
+        self._error: PphubError | None = None
+        self._thread = threading.Thread(target=self._run, name="pphub-inputs", daemon=True)
+        if not all(self._found.values()):
+            self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            for path in [path for path, sha256 in self._found.items() if not sha256]:
+                with explain_os_errors(f"read {path}", self._folder):
+                    self._found[path] = sha256_of(self._folder / path)
+        except PphubError as error:
+            self._error = error
+
+    def result(self) -> dict[str, str]:
+        """Path → sha256.
+
+        Raises:
+            StorageFailed: a file cannot be read.
+        """
+        if self._thread.is_alive():
+            self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return dict(self._found)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -32,6 +33,7 @@ __all__ = ["defer", "settle", "sync_file"]
 _OLD: Final = 60.0  # seconds; kernels keep what was written to themselves for half of that
 _HOUR: Final = 3_600_000_000_000  # nanoseconds that a clock may have been put back
 _NOTES: Final[dict[Path, Path]] = {}  # folder of the notes → this process's own
+_NOTING: Final = threading.Lock()
 _SETTLED: Final[set[tuple[Path, str]]] = set()
 
 
@@ -43,8 +45,9 @@ def defer(layout: Layout, sha256: str) -> bool:
     folder = layout.unsynced
     line = f"{sha256}\n".encode()
     try:
-        while not (folder in _NOTES and _append(_NOTES[folder], line)):
-            _NOTES[folder] = _begin(folder, boot)
+        with _NOTING:
+            while not (folder in _NOTES and _append(_NOTES[folder], line)):
+                _NOTES[folder] = _begin(folder, boot)
     except OSError:  # it can be stored in a cache that is another user's
         return False
     return True

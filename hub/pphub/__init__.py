@@ -28,12 +28,14 @@ if TYPE_CHECKING:
     from pphub.auto import AutoModelForSequenceClassification as AutoModelForSequenceClassification
     from pphub.auto import AutoModelForTokenClassification as AutoModelForTokenClassification
     from pphub.auto import AutoTokenizer as AutoTokenizer
+    from pphub.live import from_pretrained as from_pretrained
     from pphub.obtain import download as download
 
 # Names are imported when first used: `import pphub` must stay cheap.
 _HOMES = {
     "convert": "pphub.api",
     "download": "pphub.obtain",
+    "from_pretrained": "pphub.live",
     "prepare": "pphub.api",
 }
 _AUTO_CLASSES = (

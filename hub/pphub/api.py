@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pphub import settings
-from pphub.checkpoint.folder import is_paddle, open_checkpoint, read_config
-from pphub.conversion.dtypes import check_dtype
-from pphub.conversion.job import conversion_key, is_complete, make_job, run_job
-from pphub.errors import ConversionFailed, StorageFailed, UsageError
+from pphub.errors import ConversionFailed, UsageError
 from pphub.names import parse
-from pphub.obtain import fetch, open_store
+from pphub.obtain import fetch
 from pphub.progress import choose_progress
-from pphub.select import is_weights, weight_files
-from pphub.stages import stage
-from pphub.view import show_by_name
-from pphub_cache.atomic import link_or_copy, remove_leftovers
-from pphub_cache.lock import entry_lock
+from pphub.select import weight_files
+from pphub_cache.digest import Hashing
 
 if TYPE_CHECKING:
     import os
@@ -28,7 +20,7 @@ if TYPE_CHECKING:
     from pphub_cache.progress import Progress
     from pphub_cache.store import Snapshot
 
-__all__ = ["convert", "convert_snapshot", "prepare"]
+__all__ = ["convert", "prepare"]
 
 
 def convert(
@@ -67,10 +59,17 @@ def convert(
     if to not in ("paddle", "torch"):
         msg = f"cannot convert to {to!r}"
         raise UsageError(msg, hint="only 'paddle' and 'torch' are supported")
-    check_dtype(dtype)
+    if dtype is not None:
+        from pphub.conversion.dtypes import check_dtype
+
+        check_dtype(dtype)
     progress = progress or choose_progress()
     snapshot = fetch(path_or_name, revision, source, offline, progress=progress)
     weights = weight_files(snapshot.files)
+    hashing = _hash(snapshot, weights)
+    from pphub.checkpoint.folder import is_paddle, open_checkpoint
+    from pphub.preparing import convert_snapshot
+
     if is_paddle(weights) and to == "paddle":
         open_checkpoint(snapshot.folder, weights)  # refuses a pickle that is more than arrays
         msg = f"{snapshot.folder} holds a Paddle checkpoint already"
@@ -78,7 +77,13 @@ def convert(
     if weights and not is_paddle(weights) and to == "torch":
         msg = f"{snapshot.folder} holds a torch checkpoint already"
         raise ConversionFailed(msg, hint="load it with transformers as it is")
-    return convert_snapshot(snapshot, _out_folder(out), dtype, progress, to="torch" if to == "torch" else "paddle")
+    side: Side = "torch" if to == "torch" else "paddle"
+    return convert_snapshot(snapshot, _out_folder(out), dtype, progress, to=side, hashing=hashing)
+
+
+def _hash(snapshot: Snapshot, weights: tuple[str, ...]) -> Hashing:
+    """Begin to hash the weights whose hash is not known from a download, while the code that converts is imported."""
+    return Hashing(snapshot.folder, {path: snapshot.files[path].sha256 for path in weights})
 
 
 def _out_folder(out: str | os.PathLike[str] | None) -> Path | None:
@@ -117,13 +122,11 @@ def prepare(
     """
     progress = progress or choose_progress()
     snapshot = fetch(name, revision, source, offline, progress=progress)
-    weights = weight_files(snapshot.files)
-    if is_paddle(weights):
-        folder = _paddle_folder(snapshot, weights)
-    else:
-        folder = convert_snapshot(snapshot, None, None, progress)
+    folder = _loadable(snapshot, progress)
     ref = parse(str(name), source=source, revision=revision)
     if ref.kind == "name":
+        from pphub.view import show_by_name
+
         show_by_name(
             settings.home(),
             ref.name,
@@ -136,55 +139,12 @@ def prepare(
     return folder
 
 
-def _paddle_folder(snapshot: Snapshot, weights: tuple[str, ...]) -> Path:
-    """A folder from which PaddleNLP can load nothing but what was checked."""
-    open_checkpoint(snapshot.folder, weights)  # refuses a pickle that is more than arrays
-    read_config(snapshot.folder)
-    others = {path for path in snapshot.files if is_weights(path) and "/" not in path} - set(weights)
-    if not others:
-        return snapshot.folder
-    # PaddleNLP would rather take another format, or the shards of an index, than the file that was checked.
-    store = open_store()
-    key = hashlib.sha256(f"{snapshot.folder}\0{snapshot.commit}".encode("utf-8", "surrogateescape")).hexdigest()[:40]
-    folder = store.layout.converted(f"view-{key}")
-    for path, file in snapshot.files.items():
-        if file.stored and "/" not in path and path not in others:
-            link_or_copy(snapshot.folder / path, folder / path)
-    return folder
+def _loadable(snapshot: Snapshot, progress: Progress) -> Path:
+    weights = weight_files(snapshot.files)
+    hashing = _hash(snapshot, weights)
+    from pphub.checkpoint.folder import is_paddle
+    from pphub.preparing import convert_snapshot, paddle_folder
 
-
-def convert_snapshot(
-    snapshot: Snapshot, out: Path | None, dtype: str | None, progress: Progress, *, to: Side = "paddle"
-) -> Path:
-    """Convert what the download stage returned; two processes convert the same model once."""
-    store = open_store()
-    job = make_job(snapshot, dtype, to)
-    key = conversion_key(job)
-    target = out or store.layout.converted(key)
-    with stage("convert") as current:
-        current.outcome = "converted already"
-        if out is None and (found := store.find_converted(key, lambda folder: is_complete(folder, key))):
-            return found
-        if is_complete(target, key):
-            return target
-        # A folder elsewhere is one entry whatever is written there; in the cache the key names the entry.
-        lock = store.layout.lock("converted", key) if out is None else store.layout.lock("out", str(out.resolve()))
-
-        def wait(owner: str) -> None:
-            progress.note(f"waiting for the conversion: {owner}")
-
-        with contextlib.ExitStack() as stack:
-            try:
-                stack.enter_context(entry_lock(lock, on_wait=wait))
-                if snapshot.folder.is_relative_to(store.layout.snapshots):
-                    # `hub remove` waits for this lock: the files that are read must not go meanwhile.
-                    key_of_source = f"{snapshot.source}/{snapshot.repo}/{snapshot.commit}"
-                    stack.enter_context(entry_lock(store.layout.lock("snapshot", key_of_source), on_wait=wait))
-            except StorageFailed:
-                if out is None:  # elsewhere, it can be done without: what counts is renamed into place
-                    raise
-            if not is_complete(target, key):
-                remove_leftovers(target)
-                run_job(job, target, progress, keep_edits=out is not None)
-                current.outcome = str(target)
-    return target
+    if is_paddle(weights):
+        return paddle_folder(snapshot, weights, progress)
+    return convert_snapshot(snapshot, None, None, progress, hashing=hashing)

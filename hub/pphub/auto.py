@@ -9,24 +9,14 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pphub import api, obtain
-from pphub.checkpoint.folder import is_paddle, read_config
-from pphub.conversion.config import translate_config
-from pphub.conversion.job import WEIGHTS_FILE
-from pphub.conversion.rules import find_family
-from pphub.errors import ConversionFailed, UsageError
-from pphub.load import load_config, load_model, load_tokenizer
-from pphub.progress import choose_progress
-from pphub.select import WEIGHT_PATTERNS, Selection, weight_files
-from pphub.stages import stage
-from pphub.view import tokenizer_class
+from pphub import obtain
+from pphub.errors import UsageError
+from pphub.live import live_config, live_model, live_tokenizer
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
-    from pathlib import Path
 
-    from pphub_cache.store import Snapshot
+    from pphub.live import Fetch
 
 __all__ = [
     "AutoBackbone",
@@ -47,10 +37,6 @@ __all__ = [
     "AutoModelForTokenClassification",
     "AutoTokenizer",
 ]
-
-_CONFIG_FILES = Selection(include=("config.json", "model_config.json"))
-# Everything small: tokenizer files have many names, and weights are what costs.
-_NO_WEIGHTS = Selection(exclude=WEIGHT_PATTERNS)
 
 
 class _Auto:
@@ -94,7 +80,7 @@ class _Auto:
         return cls._load(partial(obtain.fetch, name, revision, source, offline), kwargs)
 
     @classmethod
-    def _load(cls, fetch: Callable[..., Snapshot], kwargs: dict[str, Any]) -> Any:
+    def _load(cls, fetch: Fetch, kwargs: dict[str, Any]) -> Any:
         raise NotImplementedError
 
 
@@ -102,16 +88,8 @@ class _AutoModelBase(_Auto):
     """Shared by all classes of models; PaddleNLP's class of the same name chooses the model class."""
 
     @classmethod
-    def _load(cls, fetch: Callable[..., Snapshot], kwargs: dict[str, Any]) -> Any:
-        snapshot = fetch()
-        weights = weight_files(snapshot.files)
-        folder = snapshot.folder
-        if not is_paddle(weights):
-            folder, weights = api.convert_snapshot(snapshot, None, None, choose_progress()), (WEIGHTS_FILE,)
-        with stage("load") as current:
-            model = load_model(cls.__name__, folder, weights, kwargs)
-            current.outcome = type(model).__name__
-        return model
+    def _load(cls, fetch: Fetch, kwargs: dict[str, Any]) -> Any:
+        return live_model(cls.__name__, fetch, kwargs)
 
 
 class AutoModel(_AutoModelBase):
@@ -178,25 +156,13 @@ class AutoConfig(_Auto):
     """Configurations."""
 
     @classmethod
-    def _load(cls, fetch: Callable[..., Snapshot], kwargs: dict[str, Any]) -> Any:
-        folder = fetch(_CONFIG_FILES).folder
-        return load_config(folder, _paddle_config(folder), kwargs)
+    def _load(cls, fetch: Fetch, kwargs: dict[str, Any]) -> Any:
+        return live_config(fetch, kwargs)
 
 
 class AutoTokenizer(_Auto):
     """Tokenizers."""
 
     @classmethod
-    def _load(cls, fetch: Callable[..., Snapshot], kwargs: dict[str, Any]) -> Any:
-        folder = fetch(_NO_WEIGHTS).folder
-        return load_tokenizer(folder, tokenizer_class(folder), kwargs)
-
-
-def _paddle_config(folder: Path) -> dict[str, object]:
-    """The config in Paddle's terms: a torch config is translated, a Paddle one is taken as it is."""
-    config = read_config(folder)
-    try:
-        family, architecture = find_family(config)
-    except ConversionFailed:
-        return config  # not a torch class we know: PaddleNLP's own
-    return dict(translate_config(family, architecture, config).values)
+    def _load(cls, fetch: Fetch, kwargs: dict[str, Any]) -> Any:
+        return live_tokenizer(fetch, kwargs)

@@ -41,6 +41,8 @@ from pphub.conversion.job import RECORD_FILE, WEIGHTS_FILE
 from pphub.conversion.rules import find_family, load_families
 from pphub.errors import ConversionFailed, PphubError
 from pphub.select import is_weights, weight_files
+from pphub.tokenizer.classes import FORMS, named_class, paddle_class
+from pphub.tokenizer.folder import DERIVED_FILE
 from pphub_cache.atomic import (
     explain_os_errors,
     fsync_folder,
@@ -58,7 +60,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-__all__ = ["show_by_name", "tokenizer_class"]
+__all__ = ["family_class", "show_by_name", "tokenizer_class"]
 
 _FORMAT: Final = 2
 """Counts up when the same folder is to be shown otherwise; part of the key."""
@@ -66,12 +68,11 @@ _FORMAT: Final = 2
 _RECORD: Final = ".pphub.json"
 _OWN: Final = ".pphub"
 _CURRENT: Final = "current"
-_RECORDS: Final = frozenset({RECORD_FILE, SNAPSHOT_FILE})
+_RECORDS: Final = frozenset({RECORD_FILE, SNAPSHOT_FILE, DERIVED_FILE})
 _CONFIG: Final = "config.json"
 _OLD_CONFIG: Final = "model_config.json"
 _TOKENIZER_CONFIG: Final = "tokenizer_config.json"
 _OPTIONAL: Final = ("added_tokens.json", "chat_template.json", "special_tokens_map.json")
-_TORCH_ONLY: Final = frozenset({"TokenizersBackend", "PreTrainedTokenizerFast"})
 
 
 def show_by_name(
@@ -117,12 +118,14 @@ def show_by_name(
 
 def tokenizer_class(folder: Path) -> str | None:
     """The class the tokenizer's own file names, else the family's; None where neither is known."""
-    named: object = None
-    if (folder / _TOKENIZER_CONFIG).is_file():
-        config = read_json(folder / _TOKENIZER_CONFIG)
-        named = config.get("init_class") or config.get("tokenizer_class")
-    if isinstance(named, str) and named not in _TORCH_ONLY:
-        return named.removesuffix("Fast")
+    config = read_json(folder / _TOKENIZER_CONFIG) if (folder / _TOKENIZER_CONFIG).is_file() else {}
+    named = named_class(config) or family_class(folder)
+    models = ((file, form.model) for form in FORMS.values() for file in form.files)
+    return paddle_class(named, next((model for file, model in models if (folder / file).is_file()), None))
+
+
+def family_class(folder: Path) -> str | None:
+    """The tokenizer class of the family that ``config.json`` tells; None where there is none."""
     return _tokenizer_of_family(read_json(folder / _CONFIG)) if (folder / _CONFIG).is_file() else None
 
 

@@ -30,6 +30,7 @@ __all__ = [
     "conversions",
     "files_of",
     "names_in",
+    "read_conversion",
     "read_held",
     "read_view",
     "refs",
@@ -272,14 +273,19 @@ def conversions(layout: Layout) -> Iterator[Conversion]:
     """Every conversion that has a record."""
     root = os.fspath(layout.conversions)
     for key in names_in(root):
-        folder = f"{root}/{key}"
-        try:
-            origins, weights = _read_conversion(f"{folder}/{CONVERSION_FILE}")
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            origins, weights = frozenset(), None
-        yield Conversion(key, folder, origins, weights)
+        if found := read_conversion(f"{root}/{key}"):
+            yield found
+
+
+def read_conversion(folder: str) -> Conversion | None:
+    """One conversion, called by the name of its folder; None when it has no record."""
+    try:
+        origins, weights = _read_conversion(f"{folder}/{CONVERSION_FILE}")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        origins, weights = frozenset(), None
+    return Conversion(os.path.basename(folder), folder, origins, weights)  # noqa: PTH119
 
 
 def _read_conversion(path: str) -> tuple[frozenset[tuple[str, str, str]], tuple[str, int, str] | None]:

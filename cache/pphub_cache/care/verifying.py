@@ -5,42 +5,51 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import stat
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, Literal
 
-from pphub_cache.atomic import explain_os_errors, move
 from pphub_cache.care.inventory import (
     CONVERSION_FILE,
-    VIEW_FILE,
-    VIEW_FOLDER,
     conversions,
     files_of,
+    read_conversion,
     read_held,
     read_view,
     snapshots,
     views,
 )
-from pphub_cache.care.sweeping import SHA256, delete_file
+from pphub_cache.care.sweeping import SHA256
 from pphub_cache.digest import sha256_of
 from pphub_cache.layout import SNAPSHOT_FILE, Layout
-from pphub_cache.lock import entry_lock
-from pphub_cache.store import Store
+from pphub_cache.lock import is_locked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
     from pphub_cache.care.inventory import Conversion, Held, View
 
-__all__ = ["Claim", "Finding", "Work", "check", "plan_again", "plan_check", "set_aside"]
+__all__ = [
+    "Claim",
+    "Finding",
+    "Work",
+    "check",
+    "claim_in",
+    "claim_of",
+    "is_inside",
+    "plan_again",
+    "plan_check",
+    "plan_folder",
+]
 
 _THREADS: Final = 2
+_MOMENT: Final = 0.05  # seconds
 
-Kind = Literal["damaged", "missing"]
+Kind = Literal["damaged", "missing", "outdated"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +57,7 @@ class Claim:
     """What a record says of one file.
 
     Attributes:
-        home: the cache home that has the record.
+        home: the cache home that has the record; empty for a folder of the user's.
         commit: of a conversion or a view, that of its input.
         size: None where the record does not tell.
         sha256: None for a file that may be changed, and must only be a JSON object, if its name says so, or not empty.
@@ -86,11 +95,14 @@ class Work:
         claims: device and inode → what the records say of it.
         size: bytes in all.
         findings: what is known without reading.
+        conversions: those among what is read whose records can be read, and the cache homes that have them: what
+            they were made of is for others to prove.
     """
 
     claims: dict[tuple[int, int], list[Claim]] = field(default_factory=dict)
     size: int = 0
     findings: list[Finding] = field(default_factory=list)
+    conversions: list[tuple[str, Conversion]] = field(default_factory=list)
 
     @property
     def files(self) -> int:
@@ -112,10 +124,18 @@ def plan_check(layouts: Iterable[Layout], wanted: Collection[tuple[str, str, str
                 _plan_snapshot(layout, held, work)
         for conversion in conversions(layout):
             if wanted is None or conversion.origins & set(wanted):
-                _plan_conversion(layout, conversion, work)
+                _plan_conversion(os.fspath(layout.home), conversion, work)
         for view in views(layout):
             if view.origin is not None and (wanted is None or view.origin in wanted):
                 _plan_view(layout, view, view.origin, work)
+    return work
+
+
+def plan_folder(folder: Path) -> Work:
+    """Look up what is to be read of a conversion in a folder of the user's; nothing when it has no record."""
+    work = Work()
+    if conversion := read_conversion(os.fspath(folder)):
+        _plan_conversion("", conversion, work)
     return work
 
 
@@ -143,20 +163,21 @@ def plan_again(layout: Layout, claims: Iterable[Claim]) -> Work:
 
 def _plan_snapshot(layout: Layout, held: Held, work: Work) -> None:
     if held.state == "damaged":
-        record = _claim(layout, held, SNAPSHOT_FILE, 0, "")
+        record = claim_in(layout, held, SNAPSHOT_FILE, 0, "")
         work.findings.append(Finding(record, "damaged", "it cannot be read, so what the snapshot holds is not known"))
     _plan_files(layout, held, held.stored(), work)
 
 
-def _claim(layout: Layout, held: Held, path: str, size: int | None, sha256: str) -> Claim:
+def claim_in(layout: Layout, held: Held, path: str, size: int | None, sha256: str) -> Claim:
+    """What the record of a snapshot says of one of its files."""
     home = os.fspath(layout.home)
     return Claim(home, held.source, held.repo, held.commit, path, size, sha256, f"{held.folder}/{path}")
 
 
 def _plan_files(layout: Layout, held: Held, files: Iterable[tuple[str, int, str]], work: Work) -> None:
     for path, size, sha256 in files:
-        claim = _claim(layout, held, path, size, sha256)
-        if not _is_inside(path) or not SHA256.fullmatch(sha256):
+        claim = claim_in(layout, held, path, size, sha256)
+        if not is_inside(path) or not SHA256.fullmatch(sha256):
             work.findings.append(Finding(claim, "damaged", "the record does not say what it is"))
             continue
         _add(claim, work)
@@ -167,17 +188,21 @@ def _plan_files(layout: Layout, held: Held, files: Iterable[tuple[str, int, str]
                 _add_file(replace(claim, file=blob), work)
 
 
-def _plan_conversion(layout: Layout, conversion: Conversion, work: Work) -> None:
-    home, (source, repo, commit) = os.fspath(layout.home), min(conversion.origins, default=("", "", ""))
+def _plan_conversion(home: str, conversion: Conversion, work: Work) -> None:
     files = files_of(conversion)
     if files is None:
-        path = f"{conversion.folder}/{CONVERSION_FILE}"
-        record = Claim(home, source, repo, commit, CONVERSION_FILE, 0, "", path, conversion.key)
+        record = claim_of(home, conversion, CONVERSION_FILE)
         work.findings.append(Finding(record, "damaged", "it cannot be read, so what the conversion holds is not known"))
         return
+    work.conversions.append((home, conversion))
     for name, (size, sha256) in files.items():
-        file = f"{conversion.folder}/{name}"
-        _add(Claim(home, source, repo, commit, name, size, sha256, file, conversion.key), work)
+        _add(claim_of(home, conversion, name, size, sha256), work)
+
+
+def claim_of(home: str, conversion: Conversion, path: str, size: int | None = None, sha256: str = "") -> Claim:
+    """What the record of a conversion says of one of its files."""
+    source, repo, commit = min(conversion.origins, default=("", "", ""))
+    return Claim(home, source, repo, commit, path, size, sha256, f"{conversion.folder}/{path}", conversion.key)
 
 
 def _plan_view(layout: Layout, view: View, origin: tuple[str, str, str], work: Work) -> None:
@@ -191,7 +216,8 @@ def _plan_view(layout: Layout, view: View, origin: tuple[str, str, str], work: W
             _add(Claim(os.fspath(layout.home), *origin, name, size, sha256, file, view=view.name), work)
 
 
-def _is_inside(path: str) -> bool:
+def is_inside(path: str) -> bool:
+    """Whether a path of a record stays within its folder."""
     parts = PurePosixPath(path).parts
     return bool(parts) and ".." not in parts and not path.startswith("/")
 
@@ -219,15 +245,28 @@ def _add_problem(claim: Claim, error: OSError, findings: list[Finding]) -> None:
 
 
 def _is_claimed(claim: Claim) -> bool:
-    """Whether the record still says so: another process may have removed the model."""
+    """Whether the record still says so: another process may have removed the model, or made it anew."""
     layout = Layout(Path(claim.home))
+    while claim.home and _is_at_work(layout, claim):
+        time.sleep(_MOMENT)  # of what is being removed, the record goes last
+    if os.path.exists(claim.file):  # noqa: PTH110
+        return False
     if claim.view is not None:
         view = read_view(layout, claim.view)
         return view is not None and claim.path in view.copies
     if claim.conversion is not None:
-        return os.path.lexists(f"{os.fspath(layout.converted(claim.conversion))}/{CONVERSION_FILE}")
+        return os.path.lexists(f"{os.path.dirname(claim.file)}/{CONVERSION_FILE}")  # noqa: PTH120
     held = read_held(layout, claim.source, claim.repo, claim.commit)
     return held is not None and any(path == claim.path for path, _, _ in held.stored())
+
+
+def _is_at_work(layout: Layout, claim: Claim) -> bool:
+    """Whether somebody makes or removes the conversion or the view."""
+    kind, key = ("view", claim.view) if claim.view is not None else ("converted", claim.conversion)
+    try:
+        return key is not None and is_locked(layout.lock(kind, key))
+    except OSError:  # a home that may only be read
+        return False
 
 
 def check(work: Work, on_bytes: Callable[[int], None]) -> list[Finding]:
@@ -298,123 +337,3 @@ def _is_sound(file: str) -> bool:
         return isinstance(json.loads(content), dict)
     except (ValueError, RecursionError):
         return False
-
-
-def set_aside(layout: Layout, findings: Iterable[Finding], on_wait: Callable[[str], None]) -> list[Claim]:
-    """Move what is bad to ``hub/quarantine`` and mend the records, so that it counts as not stored.
-
-    A conversion is moved whole, since it is made again; a blob is taken out of every model that has it; of a view, of
-    which a link leads nowhere then, :func:`pphub.view.show_by_name` makes another.
-
-    Args:
-        layout: the cache.
-        findings: what is bad in it, and not in a shared one.
-        on_wait: told whom it waits for.
-
-    Returns:
-        The files that are no longer stored, of all models; the path of a record stands for a whole snapshot.
-
-    Raises:
-        StorageFailed: the disk says no.
-    """
-    bad: dict[tuple[str, str, str], set[str]] = {}
-    blobs: set[str] = set()
-    records: list[Claim] = []
-    for finding in findings:
-        claim = finding.claim
-        if claim.conversion is not None:
-            with entry_lock(layout.lock("converted", claim.conversion), on_wait=on_wait):
-                _quarantine(layout, layout.converted(claim.conversion))
-        elif claim.view is not None:
-            with entry_lock(layout.lock("view", claim.view), on_wait=on_wait):
-                _set_aside_copy(layout, claim)
-        elif claim.path == SNAPSHOT_FILE:
-            records.append(claim)
-        elif _is_blob(layout, claim):
-            blobs.add(claim.sha256 or "")
-        else:
-            bad.setdefault((claim.source, claim.repo, claim.commit), set()).add(claim.path)
-    lost = [claim for claim in records if _set_aside_record(layout, claim, on_wait)]
-    for held in snapshots(layout):
-        paths = bad.get((held.source, held.repo, held.commit), set())
-        if paths or any(sha256 in blobs for _, _, sha256 in held.stored()):
-            lost += _mend(layout, held, paths, blobs, on_wait)
-    for sha256 in blobs:
-        with entry_lock(layout.lock("blob", f"sha256-{sha256}"), on_wait=on_wait):
-            _quarantine(layout, layout.blob(sha256))
-    return lost
-
-
-def _is_blob(layout: Layout, claim: Claim) -> bool:
-    """Whether the file that is bad is the blob itself, not a copy of it or a link to another."""
-    try:
-        return os.path.samefile(claim.file, layout.blob(claim.sha256 or ""))  # noqa: PTH121
-    except (OSError, ValueError):
-        return False
-
-
-def _set_aside_copy(layout: Layout, claim: Claim) -> None:
-    """What the link shows, or what is there in its place."""
-    file = Path(claim.file)
-    own = file.parent / VIEW_FOLDER
-    shown = Path(os.path.realpath(file))
-    # Where links cannot be made, the copies are in the folder itself.
-    linked = (file.parent / VIEW_FILE).is_symlink()
-    _quarantine(layout, shown if linked and shown.is_relative_to(os.path.realpath(own)) else file)
-
-
-def _set_aside_record(layout: Layout, claim: Claim, on_wait: Callable[[str], None]) -> bool:
-    with entry_lock(layout.lock("snapshot", f"{claim.source}/{claim.repo}/{claim.commit}"), on_wait=on_wait):
-        now = read_held(layout, claim.source, claim.repo, claim.commit)
-        if now is None or now.state != "damaged":
-            return False
-        _quarantine(layout, Path(claim.file))
-    return True
-
-
-def _mend(
-    layout: Layout, held: Held, paths: Collection[str], blobs: Collection[str], on_wait: Callable[[str], None]
-) -> list[Claim]:
-    """Say in the record that files are not stored, then take them away."""
-    store = Store(layout.home)
-    lost = []
-    with entry_lock(layout.lock("snapshot", held.key), on_wait=on_wait):
-        snapshot = store.read(held.source, held.repo, held.commit)
-        if snapshot is None:
-            return []
-        files = dict(snapshot.files)
-        for path, file in snapshot.files.items():
-            if file.stored and (path in paths or file.sha256 in blobs):
-                promised = file.promised or file.verified
-                files[path] = replace(file, sha256=None, verified=None, stored=False, promised=promised)
-                lost.append(_claim(layout, held, path, file.size, file.sha256 or ""))
-        store.record(replace(snapshot, files=files))
-        for claim in lost:
-            if not _is_inside(claim.path):
-                continue
-            copied = not os.path.islink(claim.file) and claim.sha256 not in blobs  # noqa: PTH114
-            with explain_os_errors("remove a link", Path(held.folder)):
-                way = _in_the_way(held.folder, claim.path)
-                if way is not None or (copied and os.path.isfile(claim.file)):  # noqa: PTH113
-                    _quarantine(layout, Path(way or claim.file))
-                else:
-                    delete_file(claim.file)
-    return lost
-
-
-def _in_the_way(folder: str, path: str) -> str | None:
-    """A folder in the place of a file, or something else in the place of a folder around it."""
-    place = folder
-    for part in PurePosixPath(path).parts[:-1]:
-        place = f"{place}/{part}"
-        if os.path.lexists(place) and not os.path.isdir(place):  # noqa: PTH112
-            return place
-    file = f"{folder}/{path}"
-    return file if os.path.isdir(file) and not os.path.islink(file) else None  # noqa: PTH112, PTH114
-
-
-def _quarantine(layout: Layout, path: Path) -> None:
-    """Move a file or a folder aside, under a name that is not taken; one that is gone is no error."""
-    target = layout.hub / "quarantine" / f"{path.name}.{secrets.token_hex(4)}"
-    if os.path.lexists(path):
-        move(path, target)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, NoReturn
 
 from pphub.checkpoint.tensor import DTYPES, MAX_DIMENSIONS, MAX_SIZE, Piece, Tensor, contiguous_strides
 from pphub.checkpoint.unpickle import ENCODE, Bytes, Marker, Objection, kind_of
-from pphub.errors import UnsafeCheckpoint
+from pphub.errors import Corrupt, UnsafeCheckpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NUMPY_NAMES", "ArrayInFile", "Scalar", "set_array_state"]
 
+_COMPLEX: Final = ("c8", "c16")
 _DTYPES_BY_CODE: Final = {  # numpy's type codes; paddle takes uint16 for bfloat16
     "f8": "float64",
     "f4": "float32",
@@ -102,7 +103,10 @@ def _from_buffer(data: object, dtype: object, shape: object, order: object) -> A
 def _make_dtype(code: object, *flags: object) -> _DType:
     if type(code) is not str or code not in _DTYPES_BY_CODE:
         shown = ascii(code[:20]) if isinstance(code, str) else f"that is {kind_of(code)}"
-        _wrong(f"an array with the dtype {shown}, which is not supported")
+        what = f"an array with the dtype {shown}, which is not supported"
+        if code in _COMPLEX:
+            raise Objection(Corrupt, what, "save the checkpoint again in float32, float16 or bfloat16")
+        _wrong(what)
     if len(flags) > 2 or not all(isinstance(flag, (bool, int)) for flag in flags):
         _wrong("an array with a dtype made of more than its code")
     return _DType(_DTYPES_BY_CODE[code])

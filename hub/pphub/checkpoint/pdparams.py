@@ -22,7 +22,6 @@ from pphub.checkpoint.tensor import (
     Array,
     Tensor,
     contiguous_strides,
-    densely,
     file_size,
 )
 from pphub.checkpoint.unpickle import Objection, Unpickler
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 
     from pphub.checkpoint.unpickle import Names
 
-__all__ = ["PdparamsWriter", "read_pdparams", "scan_pdparams"]
+__all__ = ["PADDLE_DTYPES", "PdparamsWriter", "read_pdparams", "scan_pdparams"]
 
 ALIGNMENT: Final = 64
 _NAME_TABLE: Final = "StructuredToParameterName@@"
@@ -53,6 +52,8 @@ _DTYPE_CODES: Final = {  # numpy's type codes; paddle takes uint16 for bfloat16
     "uint8": "u1",
     "bool": "b1",
 }
+PADDLE_DTYPES: Final = frozenset(_DTYPE_CODES)
+"""What a .pdparams can hold: paddle itself writes its 8-bit floats as int8, and has no wide unsigned integers."""
 
 
 # -- writing -------------------------------------------------------------------------------------------------
@@ -88,7 +89,6 @@ class PdparamsWriter:
         if array.dtype != DTYPES[dtype]:
             msg = f"{names[0]!r} is to be written as {dtype}, but is {array.dtype}"
             raise ValueError(msg)
-        data = densely(array)
         self._text(names[0])
         self._constant("reconstruct", lambda: self._global("numpy.core.multiarray", "_reconstruct"))
         self._constant("ndarray", lambda: self._global("numpy", "ndarray"))
@@ -96,11 +96,11 @@ class PdparamsWriter:
         self._emit(pickle.REDUCE)
         array_slot = self._memoize()
         self._emit(pickle.MARK + pickle.BININT1 + b"\x01")
-        self._shape(data.shape)
+        self._shape(array.shape)
         code = _DTYPE_CODES[dtype]
         self._constant(("dtype", code), lambda: self._dtype(code))
         self._emit(pickle.NEWFALSE)
-        written = self._payload(data)
+        written = self._payload(array)
         self._emit(pickle.TUPLE + pickle.BUILD + pickle.SETITEM)
         for name in names[1:]:
             self._text(name)

@@ -10,7 +10,7 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from pphub.checkpoint.hashed_file import HashedFile
-from pphub.checkpoint.tensor import DTYPES, densely
+from pphub.checkpoint.tensor import DTYPES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +73,7 @@ class SafetensorsWriter:
         if (name, dtype, array.shape) != next(self._entries, None) or array.dtype != DTYPES[dtype]:
             msg = f"{name!r}, {dtype} {array.shape}, is not what the header says comes next"
             raise ValueError(msg)
-        return self._file.write_array(densely(array))
+        return self._file.write_array(array)
 
     def finish(self) -> tuple[int, str]:
         """Returns the size of the file in bytes and its sha256.

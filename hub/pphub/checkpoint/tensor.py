@@ -25,7 +25,6 @@ __all__ = [
     "Piece",
     "Tensor",
     "contiguous_strides",
-    "densely",
     "file_size",
 ]
 
@@ -55,7 +54,6 @@ DTYPES: Final[dict[str, np.dtype[np.generic]]] = {
 }
 """The dtypes that are understood, by torch's names, as they lie in a file (little-endian)."""
 
-_STRIP: Final = 64  # columns
 MAX_DIMENSIONS: Final = 32  # numpy's own
 MAX_SIZE: Final = 1 << 56  # of a number in a file: far beyond any tensor, and no sum of them overflows in numpy
 
@@ -86,16 +84,6 @@ def file_size(path: Path) -> int:
         msg = f"{path.name} is no file but a folder, a pipe or a device"
         raise Corrupt(msg)
     return status.st_size
-
-
-def densely(array: Array) -> Array:
-    """The values, row-major; a transposed matrix is turned in strips, which is twice as fast as numpy's way."""
-    if array.ndim != 2 or array.flags.c_contiguous or not array.flags.f_contiguous:
-        return np.ascontiguousarray(array).reshape(array.shape)
-    turned = np.empty(array.shape, array.dtype)
-    for start in range(0, array.shape[1], _STRIP):
-        turned[:, start : start + _STRIP] = array[:, start : start + _STRIP]
-    return turned
 
 
 def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -192,7 +192,8 @@ class Unpickler:
         try:
             return self._run()
         except Objection as error:
-            msg = f"{self._label}: refused at byte {self._opcode_at}: it holds {error.what}"
+            where = self._tensor_at_hand() if error.error is Corrupt else ""
+            msg = f"{self._label}: refused at byte {self._opcode_at}: it holds {error.what}{where}"
             raise error.error(msg, hint=error.hint or _HINT) from error
         except (LookupError, ArithmeticError, struct.error, ValueError, TypeError) as error:
             if isinstance(error, Refused):
@@ -212,6 +213,11 @@ class Unpickler:
             if step is None:
                 self._refuse(f"the opcode {_OPCODE_NAMES.get(code, code)}, which no checkpoint needs")
             step(self)
+
+    def _tensor_at_hand(self) -> str:
+        """Which tensor is being made: its name is the last text on the stack that is no part of a storage."""
+        texts = [value for value in self._stack if type(value) is str and value != "storage"]
+        return f", for {texts[-1][:80]!a}" if texts else ""
 
     # -- reading -------------------------------------------------------------------------------------------
 

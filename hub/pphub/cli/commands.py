@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from pphub.cli.printing import print_json, progress_of, shown, size_of
 from pphub.errors import NotCached, PphubError, StorageFailed, UsageError
-from pphub.units import human_size
 
 if TYPE_CHECKING:
     import argparse
@@ -56,19 +55,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _report(error: PphubError, *, as_json: bool) -> int:
     if as_json:
-        _print_json({"error": type(error).__name__, "message": error.message, "hint": error.hint})
+        print_json({"error": type(error).__name__, "message": error.message, "hint": error.hint})
     else:
         print(f"hub: {error}", file=sys.stderr)
     return error.exit_code
 
 
-def _print_json(value: object) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2))
-
-
 def _print_folder(folder: Path, arguments: argparse.Namespace) -> int:
     if arguments.json:
-        _print_json({"path": str(folder)})
+        print_json({"path": str(folder)})
     else:
         print(folder)
     return 0
@@ -76,7 +71,6 @@ def _print_folder(folder: Path, arguments: argparse.Namespace) -> int:
 
 def _download(arguments: argparse.Namespace) -> int:
     from pphub.obtain import fetch
-    from pphub.progress import choose_progress
     from pphub.select import Selection
 
     selection = Selection(tuple(arguments.include), tuple(arguments.exclude))
@@ -87,7 +81,7 @@ def _download(arguments: argparse.Namespace) -> int:
         arguments.offline,
         selection,
         refresh=arguments.refresh,
-        progress=choose_progress(quiet=arguments.quiet or arguments.json),
+        progress=progress_of(arguments),
     )
     if arguments.local_dir is None:
         return _print_folder(snapshot.folder, arguments)
@@ -116,7 +110,6 @@ def _copy_out(snapshot: Snapshot, paths: tuple[str, ...], target: str) -> Path:
 
 def _convert(arguments: argparse.Namespace) -> int:
     from pphub.api import convert
-    from pphub.progress import choose_progress
 
     folder = convert(
         arguments.name,
@@ -126,21 +119,20 @@ def _convert(arguments: argparse.Namespace) -> int:
         revision=arguments.revision,
         source=arguments.source,
         offline=arguments.offline,
-        progress=choose_progress(quiet=arguments.quiet or arguments.json),
+        progress=progress_of(arguments),
     )
     return _print_folder(folder, arguments)
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
     from pphub.api import prepare
-    from pphub.progress import choose_progress
 
     folder = prepare(
         arguments.name,
         revision=arguments.revision,
         source=arguments.source,
         offline=arguments.offline,
-        progress=choose_progress(quiet=arguments.quiet or arguments.json),
+        progress=progress_of(arguments),
     )
     return _print_folder(folder, arguments)
 
@@ -170,7 +162,7 @@ def _plan(arguments: argparse.Namespace) -> int:
     )
     document = _outlook_document(found, wanted) if isinstance(found, Outlook) else _plan_document(found, wanted)
     if arguments.json:
-        _print_json(document)
+        print_json(document)
     elif isinstance(found, Outlook):
         _print_outlook(found, wanted)
     else:
@@ -182,8 +174,8 @@ def _print_plan(document: dict[str, Any]) -> None:
     print(f"{document['repo']} at {document['source']}, commit {document['commit']}")
     for file in document["files"]:
         state = "cached" if file["cached"] else "fetch"
-        print(f"  {state:6}  {_size(file['size']):>10}  {file['hash'] or 'no hash':24.24}  {_shown(file['path'])}")
-    print(f"  to fetch: {_size(document['bytes_to_fetch'])}")
+        print(f"  {state:6}  {size_of(file['size']):>10}  {file['hash'] or 'no hash':24.24}  {shown(file['path'])}")
+    print(f"  to fetch: {size_of(document['bytes_to_fetch'])}")
 
 
 def _print_outlook(outlook: Outlook, wanted: tuple[str, ...]) -> None:
@@ -194,7 +186,7 @@ def _print_outlook(outlook: Outlook, wanted: tuple[str, ...]) -> None:
         print(f"{outlook.source} would be asked for:")
         for file in outlook.files:
             if file.path in wanted:
-                print(f"  {_shown(file.path):24}  {_shown_url(file.url)}")
+                print(f"  {shown(file.path):24}  {_shown_url(file.url)}")
 
 
 def _outlook_document(outlook: Outlook, wanted: tuple[str, ...]) -> dict[str, Any]:
@@ -246,15 +238,6 @@ def _hash(file: RemoteFile | CachedFile) -> str | None:
     return f"sha256:{file.sha256}" if file.sha256 else file.promised
 
 
-def _shown(path: str) -> str:
-    """A hub's file name; one that would steer the terminal is shown in quotes."""
-    return path if path.isprintable() else repr(path)
-
-
-def _size(count: int | None) -> str:
-    return "?" if count is None else human_size(count)
-
-
 def _sources(arguments: argparse.Namespace) -> int:
     from pphub.errors import SourceNotInstalled
     from pphub.registry import installed_sources, load_source
@@ -282,7 +265,7 @@ def _sources(arguments: argparse.Namespace) -> int:
             }
         )
     if arguments.json:
-        _print_json(rows)
+        print_json(rows)
         return 0
     for row in rows:
         shown = row["order"] or "-"
@@ -299,7 +282,7 @@ def _env(arguments: argparse.Namespace) -> int:
     packages |= {name: _installed(name) for name in _PACKAGES}
     if arguments.json:
         rows = [{"name": item.name, "value": item.value, "origin": item.origin} for item in settings]
-        _print_json({"settings": rows, "packages": packages})
+        print_json({"settings": rows, "packages": packages})
         return 0
     for item in settings:
         print(f"{item.name:22} {item.value:40} {item.origin}")
@@ -326,7 +309,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
     def ready(url: str) -> None:
         if arguments.json:
-            _print_json({"url": url})
+            print_json({"url": url})
         else:
             print(url)
         sys.stdout.flush()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pphub.checkpoint.folder import open_checkpoint, read_json
 from pphub.conversion.config import DTYPE_KEYS, TranslatedConfig, translate_config
+from pphub.conversion.dtypes import check_holds
 from pphub.conversion.moves import Request
 from pphub.conversion.plan import check_coverage, make_plan
 from pphub.conversion.record import make_record
@@ -20,11 +21,12 @@ from pphub.conversion.target import RECORD_FILE, check_target, is_complete, move
 from pphub.conversion.torch_config import read_paddle_config, translate_back
 from pphub.conversion.weights import TORCH_FILE, WEIGHTS_FILE, write_weights
 from pphub.select import weight_files
+from pphub.tokenizer.derive import derive_or_tell, lacks_vocabulary
 from pphub_cache.atomic import explain_os_errors, make_folder, share, temporary_beside, write_bytes, write_json
-from pphub_cache.digest import sha256_of
+from pphub_cache.digest import Hashing, sha256_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from pphub.conversion.family import Family, Side
@@ -32,18 +34,36 @@ if TYPE_CHECKING:
     from pphub_cache.progress import Progress
     from pphub_cache.store import Snapshot
 
-__all__ = ["RECORD_FILE", "WEIGHTS_FILE", "Job", "conversion_key", "is_complete", "make_job", "run_job"]
+__all__ = [
+    "RECORD_FILE",
+    "WEIGHTS_FILE",
+    "Job",
+    "Written",
+    "conversion_key",
+    "is_complete",
+    "make_job",
+    "make_key",
+    "plan_job",
+    "run_job",
+    "write_folder",
+]
 
 _CONVERTER: Final = 2
 """Counts up when the output of the same inputs and rules changes."""
 
+_CONVERTER_WITH_TOKENIZER: Final = 3
+"""Likewise, where files of the tokenizer are made as well: the others need not be converted again."""
+
 _TOKENIZER_FILES: Final = frozenset(
     {
         "added_tokens.json",
+        "entity_vocab.json",
         "merges.txt",
         "sentencepiece.bpe.model",
+        "sentencepiece.model",
         "special_tokens_map.json",
         "spiece.model",
+        "spm.model",
         "tokenizer.json",
         "tokenizer.model",
         "tokenizer_config.json",
@@ -61,7 +81,8 @@ class Job:
     Attributes:
         folder: where the inputs are; never written to.
         origin: source, repository and commit.
-        inputs: path → sha256 of every file that is read or copied.
+        small: path → sha256 of every file that is read or copied, but for the weights.
+        hashing: of the weights.
         weights: the weight files among them.
         copied: the tokenizer files among them.
         request: rules, classes and direction.
@@ -72,7 +93,8 @@ class Job:
 
     folder: Path
     origin: dict[str, str]
-    inputs: dict[str, str]
+    small: dict[str, str]
+    hashing: Hashing
     weights: tuple[str, ...]
     copied: tuple[str, ...]
     request: Request
@@ -80,14 +102,20 @@ class Job:
     original: Mapping[str, object] | None
     dtype: str | None
 
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Path → sha256 of every file that is read or copied; waits until all are hashed."""
+        return dict(sorted({**self.small, **self.hashing.result()}.items()))
 
-def make_job(snapshot: Snapshot, dtype: str | None, to: Side = "paddle") -> Job:
-    """Read the config, choose the rules and hash what is not hashed yet.
+
+def make_job(snapshot: Snapshot, dtype: str | None, to: Side = "paddle", hashing: Hashing | None = None) -> Job:
+    """Read the config, choose the rules and begin to hash what is not hashed yet.
 
     Args:
-        snapshot: the model; of a folder on this disk the hashes are computed here.
+        snapshot: the model; of a folder on this disk the hashes are computed meanwhile.
         dtype: cast floating tensors to this; None keeps each as it is.
         to: the side that is made.
+        hashing: of the weights, where it has begun.
 
     Raises:
         FileNotInModel: no config.json, or no weights.
@@ -100,14 +128,21 @@ def make_job(snapshot: Snapshot, dtype: str | None, to: Side = "paddle") -> Job:
     if not weights:
         open_checkpoint(snapshot.folder, weights)  # raises, saying what was looked for
     copied = tuple(path for path in stored if path in _TOKENIZER_FILES)
-    inputs = {}
-    for path in sorted({*read, *weights, *copied}):
-        known = snapshot.files[path].sha256 if path in snapshot.files else None
+    small = {}
+    for path in {*read, *copied}:
         with explain_os_errors(f"read {path}", snapshot.folder):
-            inputs[path] = known or sha256_of(snapshot.folder / path)
+            small[path] = _known(snapshot, path) or sha256_of(snapshot.folder / path)
+    hashing = hashing or Hashing(snapshot.folder, {path: _known(snapshot, path) for path in weights})
     origin = {"source": snapshot.source, "repo": snapshot.repo, "commit": snapshot.commit}
-    return Job(snapshot.folder, origin, inputs, weights, copied, request, translated, original, dtype)
+    return Job(snapshot.folder, origin, small, hashing, weights, copied, request, translated, original, dtype)
 
+
+def _known(snapshot: Snapshot, path: str) -> str | None:
+    return snapshot.files[path].sha256 if path in snapshot.files else None
+
+
+Written = tuple[list[dict[str, object]], dict[str, object]]
+"""For the record: an entry for each tensor of the output, and one for the file."""
 
 _Read = tuple[Request, TranslatedConfig, "Mapping[str, object] | None", tuple[str, ...]]
 
@@ -159,8 +194,18 @@ def _earlier(folder: Path) -> dict[str, Any]:
 
 def conversion_key(job: Job) -> str:
     """One name for one result: a hash of inputs, rules, options and converter."""
-    parts = {"inputs": job.inputs, "rules": job.request.family.digest, "dtype": job.dtype, "converter": _CONVERTER}
-    if job.request.to == "torch":
+    converter = _CONVERTER_WITH_TOKENIZER if _makes_tokenizer(job) else _CONVERTER
+    return make_key(job.inputs, job.request.family.digest, job.dtype, job.request.to, converter)
+
+
+def _makes_tokenizer(job: Job) -> bool:
+    return job.request.to == "paddle" and lacks_vocabulary(job.copied)
+
+
+def make_key(inputs: Mapping[str, str], rules: str, dtype: str | None, to: str, converter: int = _CONVERTER) -> str:
+    """As :func:`conversion_key`, of what a record says of a conversion."""
+    parts: dict[str, object] = {"inputs": dict(inputs), "rules": rules, "dtype": dtype, "converter": converter}
+    if to == "torch":
         parts["to"] = "torch"
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:40]
 
@@ -180,33 +225,70 @@ def run_job(job: Job, target: Path, progress: Progress, *, keep_edits: bool) -> 
         StorageFailed: the disk says no.
     """
     check_target(job.folder, target, keep_edits=keep_edits)
-    tensors = open_checkpoint(job.folder, job.weights)
-    plan = make_plan(job.request, tensors)
-    check_coverage(job.request, plan)
+    plan = plan_job(job)
+
+    def write(path: Path) -> Written:
+        return write_weights(plan, path, job.request.to, job.dtype, progress)
+
     temporary = temporary_beside(target)
     with explain_os_errors("write the converted model", target.parent):
         make_folder(temporary)
         try:
-            weights = _write_folder(job, plan, temporary, progress, with_sizes=not keep_edits)
+            weights = write_folder(job, plan, temporary, write, with_sizes=not keep_edits)
             share(weights)
             if not keep_edits:  # in the cache, where a model that is saved to a link must not write through it
                 weights.chmod(stat.S_IMODE(weights.stat().st_mode) & 0o444)
+            about_tokenizer = _tokenizer_record(temporary) if _makes_tokenizer(job) else {}
             move_into_place(temporary, target)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
+    if refused := about_tokenizer.get("refused"):
+        progress.note(f"the model has no tokenizer of PaddleNLP: {refused}")
 
 
-def _write_folder(job: Job, plan: Plan, folder: Path, progress: Progress, *, with_sizes: bool) -> Path:
-    """Write everything; the sizes are recorded where a file that has another one is damaged, and not edited."""
-    to = job.request.to
-    weights = folder / (WEIGHTS_FILE if to == "paddle" else TORCH_FILE)
+def _tokenizer_record(folder: Path) -> dict[str, str]:
+    found: dict[str, str] = json.loads((folder / RECORD_FILE).read_bytes())["tokenizer"]
+    return found
+
+
+def plan_job(job: Job) -> Plan:
+    """Decide what becomes of every tensor; reads their names and shapes, and few of their values.
+
+    Raises:
+        ConversionFailed: the rules do not know a tensor, the model is not whole, or the target cannot hold a dtype.
+        UnsafeCheckpoint, Corrupt: a file is refused.
+    """
+    plan = make_plan(job.request, open_checkpoint(job.folder, job.weights))
+    check_coverage(job.request, plan)
+    if job.request.to == "paddle":
+        check_holds(plan, job.dtype)
+    return plan
+
+
+def write_folder(job: Job, plan: Plan, folder: Path, write: Callable[[Path], Written], *, with_sizes: bool) -> Path:
+    """Write everything that a conversion consists of; the same job gives the same bytes.
+
+    Args:
+        job: from :func:`make_job`.
+        plan: from :func:`plan_job`.
+        folder: an empty one.
+        write: makes the weights file of this path, and returns what is said of it in the record.
+        with_sizes: whether the sizes are recorded, where a file that has another one is damaged, and not edited.
+
+    Returns:
+        The path of the weights file.
+    """
+    weights = folder / (WEIGHTS_FILE if job.request.to == "paddle" else TORCH_FILE)
     for name in job.copied:
         write_bytes(folder / name, (job.folder / name).read_bytes())
+    derived = derive_or_tell(job.folder, job.copied, job.request.family.tokenizer) if _makes_tokenizer(job) else None
+    for name, content in (derived.files if derived else {}).items():
+        write_bytes(folder / name, content)
     write_json(folder / "config.json", _final_config(job))
-    written, output = write_weights(plan, weights, to, job.dtype, progress)
-    files = {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path != weights}
-    files[weights.name] = str(output["sha256"])
+    written, output = write(weights)
+    others = [path for path in sorted(folder.iterdir()) if path != weights]
+    files = {path.name: sha256_of(path) for path in others} | {weights.name: str(output["sha256"])}
     inputs = [{"file": path, "sha256": sha256, **job.origin} for path, sha256 in job.inputs.items()]
     about: dict[str, object] = {
         "key": conversion_key(job),
@@ -215,8 +297,10 @@ def _write_folder(job: Job, plan: Plan, folder: Path, progress: Progress, *, wit
         "output": output,
         "files": files,
     }
+    if derived:
+        about["tokenizer"] = derived.record()
     if with_sizes:
-        about["sizes"] = {name: (folder / name).stat().st_size for name in files}
+        about["sizes"] = {path.name: path.stat().st_size for path in others} | {weights.name: output["size"]}
     write_json(folder / RECORD_FILE, make_record(job.request, plan, job.config, job.original, written, about))
     return weights
 

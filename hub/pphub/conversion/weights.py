@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from pphub.checkpoint.hashed_file import keep_memory
 from pphub.checkpoint.pdparams import PdparamsWriter
 from pphub.checkpoint.safetensors_writer import SafetensorsWriter
 from pphub.checkpoint.tensor import DTYPES
-from pphub.conversion.dtypes import FLOATS, cast
+from pphub.conversion.dtypes import after_cast, cast
 from pphub.conversion.moves import Made, Move
 from pphub.errors import StorageFailed
 from pphub.units import human_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from typing import BinaryIO
 
@@ -26,10 +29,11 @@ if TYPE_CHECKING:
     from pphub.conversion.moves import Plan
     from pphub_cache.progress import Progress
 
-__all__ = ["TORCH_FILE", "WEIGHTS_FILE", "write_weights"]
+__all__ = ["TORCH_FILE", "WEIGHTS_FILE", "stream_weights", "write_weights"]
 
 WEIGHTS_FILE: Final = "model_state.pdparams"
 TORCH_FILE: Final = "model.safetensors"
+_SYNC_SECONDS: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,38 +62,79 @@ def write_weights(
 
     Returns:
         For the record: an entry for each name, and one for the file.
+
+    Raises:
+        StorageFailed: there is no room.
     """
     needed, free = sum(move.nbytes for move in plan.moves), shutil.disk_usage(path.parent).free
     if needed > free:
         msg = f"the converted model needs {human_size(needed)}, and {path.parent.parent} has {human_size(free)} free"
         raise StorageFailed(msg, hint="make room (`hub prune`, `hub remove`), or choose another place with --out")
-    steps = _in_order(plan, to, dtype)
-    task = progress.start(path.name, sum(move.nbytes for move in plan.moves))
-    entries: list[dict[str, object]] = []
-    places: list[Written] = []
+    keep_memory()
+    task = progress.start(path.name, needed)
     try:
         with path.open("wb", buffering=1 << 16) as stream:
-            writer = _PaddleFile(stream) if to == "paddle" else _TorchFile(stream, steps, dtype)
-            try:
-                for step in steps:
-                    for payload in _payloads(step, to, dtype):
-                        place = writer.add(payload)
-                        entries += _entries(payload)
-                        places += [place] * len(payload.names)
-                    if isinstance(step, Move):
-                        task.advance(step.nbytes)
-                size, sha256 = writer.finish()
-            finally:
-                writer.stop()
+            with _syncing(stream.fileno()):
+                written = stream_weights(plan, stream, path.name, to, dtype, task.advance)
             stream.flush()
             os.fsync(stream.fileno())
     except BaseException:
         task.stop()
         raise
     task.finish()
+    return written
+
+
+@contextlib.contextmanager
+def _syncing(descriptor: int) -> Iterator[None]:
+    """Let the disk write while there is more to come, so that the last sync has little to wait for."""
+    ended = threading.Event()
+
+    def run() -> None:
+        with contextlib.suppress(OSError):  # the last sync meets the same, and tells
+            while not ended.wait(_SYNC_SECONDS):
+                os.fsync(descriptor)
+
+    thread = threading.Thread(target=run, name="pphub-sync", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def stream_weights(
+    plan: Plan, stream: BinaryIO, name: str, to: Side, dtype: str | None, on_bytes: Callable[[int], None]
+) -> tuple[list[dict[str, object]], dict[str, object]]:
+    """Write what belongs into a weights file to a stream; the same plan gives the same bytes.
+
+    Args:
+        plan: as for :func:`write_weights`; likewise ``to``, ``dtype`` and what is returned.
+        stream: open for writing; each byte is written once, in order.
+        name: of the file, for the record.
+        to: see ``plan``.
+        dtype: see ``plan``.
+        on_bytes: told how many bytes more have been read.
+    """
+    steps = _in_order(plan, to, dtype)
+    entries: list[dict[str, object]] = []
+    places: list[Written] = []
+    writer = _PaddleFile(stream) if to == "paddle" else _TorchFile(stream, steps, dtype)
+    try:
+        for step in steps:
+            for payload in _payloads(step, to, dtype):
+                place = writer.add(payload)
+                entries += _entries(payload)
+                places += [place] * len(payload.names)
+            if isinstance(step, Move):
+                on_bytes(step.nbytes)
+        size, sha256 = writer.finish()
+    finally:
+        writer.stop()
     for entry, place in zip(entries, places, strict=True):  # what was hashed meanwhile is known now
         entry |= {"offset": place.offset, "length": place.length, "sha256": place.sha256}
-    return entries, {"file": path.name, "size": size, "sha256": sha256}
+    return entries, {"file": name, "size": size, "sha256": sha256}
 
 
 def _in_order(plan: Plan, to: Side, dtype: str | None) -> list[Move | Made]:
@@ -101,8 +146,7 @@ def _in_order(plan: Plan, to: Side, dtype: str | None) -> list[Move | Made]:
 
 
 def _target(step: Move | Made, dtype: str | None) -> str:
-    found = step.tensors[0].dtype if isinstance(step, Move) else step.dtype
-    return dtype if dtype is not None and found in FLOATS else found
+    return after_cast(step.tensors[0].dtype if isinstance(step, Move) else step.dtype, dtype)
 
 
 def _payloads(step: Move | Made, to: Side, dtype: str | None) -> Iterator[_Payload]:

@@ -1,0 +1,153 @@
+"""Which tensor of a checkpoint fills which parameter, and whether that is good enough; nothing is filled here."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from pphub.conversion.moves import same_bits
+from pphub.errors import LoadFailed
+from pphub.loading.warned import FreshParameters, UnusedTensors, warn_user
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from pphub.checkpoint.tensor import Tensor
+
+__all__ = ["Match", "match_up", "tell"]
+
+_LOG: Final = logging.getLogger("pphub")
+_SHOWN: Final = 20
+_SHOWN_AS_LINES: Final = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Which tensor of the checkpoint fills which parameter.
+
+    Attributes:
+        pairs: name in the model → tensor; a parameter that has several names is there once.
+        fresh: names of what the checkpoint does not fill.
+        unused: names of the checkpoint that belong to the base model, and have no place in it.
+        passed_over: other names of the checkpoint without a place, of heads that the model does not have.
+    """
+
+    pairs: Mapping[str, Tensor]
+    fresh: tuple[str, ...]
+    unused: tuple[str, ...]
+    passed_over: tuple[str, ...]
+
+
+def match_up(
+    model: Any, tensors: Mapping[str, Tensor], absent: Iterable[str] = (), *, ignore_mismatched: bool = False
+) -> Match:
+    """Match by name, with the prefix of the base model added or removed where the two sides differ in it.
+
+    Args:
+        model: a model of PaddleNLP, whose parameters need no values yet.
+        tensors: of the checkpoint.
+        absent: modules of the base model that may stay fresh.
+        ignore_mismatched: whether a parameter stays fresh whose tensor has another shape.
+
+    Raises:
+        LoadFailed: shapes differ, the base model is not whole, or two tensors differ that are one parameter.
+    """
+    expected: dict[str, Any] = model.state_dict()
+    pairs, unused, passed_over = _pair_up(expected, tensors, model.base_model_prefix)
+    wrong = [name for name, tensor in pairs.items() if _shape(expected[name].shape) != _shape(tensor.shape)]
+    if wrong and not ignore_mismatched:
+        listed = _lines(f"{name}: {pairs[name].shape}, not {tuple(expected[name].shape)}" for name in wrong)
+        msg = f"the checkpoint does not fit {type(model).__name__}:\n{listed}"
+        raise LoadFailed(msg, hint="check the config, or pass ignore_mismatched_sizes=True to leave these fresh")
+    pairs = {name: tensor for name, tensor in pairs.items() if name not in wrong}
+    once = _once(model, expected, pairs)
+    # One parameter may be listed under several names (tied weights): filling one fills all.
+    filled = {id(expected[name]) for name in once}
+    # Integers are no random start values: the class makes them, such as the numbers of positions.
+    fresh = tuple(
+        name
+        for name, parameter in expected.items()
+        if id(parameter) not in filled and "int" not in str(parameter.dtype)
+    )
+    _check_base(model, expected, [name for name in fresh if name not in wrong], tuple(absent))
+    return Match(once, fresh, unused, passed_over)
+
+
+def tell(model: Any, match: Match) -> None:
+    """Warn of what is not as one would expect, once for each kind."""
+    kind = type(model).__name__
+    if match.unused:
+        listed = _listed(match.unused)
+        text = f"{kind} has no place for these tensors of the base model, which were left out: {listed}"
+        warn_user(text, UnusedTensors)
+    if match.passed_over:
+        _LOG.debug("%s has no place for these tensors of the checkpoint: %s", kind, _listed(match.passed_over))
+    if match.fresh:
+        listed = ", ".join(match.fresh)
+        text = f"these parameters of {kind} are not in the checkpoint and have random start values: {listed}"
+        warn_user(text, FreshParameters)
+
+
+def _pair_up(
+    expected: Mapping[str, Any], tensors: Mapping[str, Tensor], base: str
+) -> tuple[dict[str, Tensor], tuple[str, ...], tuple[str, ...]]:
+    prefix = f"{base}."
+    model_has, file_has = (any(name.startswith(prefix) for name in names) for names in (expected, tensors))
+    pairs: dict[str, Tensor] = {}
+    unused, passed_over = [], []
+    for name, tensor in tensors.items():
+        if name in expected:
+            pairs[name] = tensor
+        elif file_has and not model_has and name.removeprefix(prefix) in expected:
+            pairs[name.removeprefix(prefix)] = tensor
+        elif model_has and not file_has and prefix + name in expected:
+            pairs[prefix + name] = tensor
+        elif name.startswith(prefix) or not file_has:
+            unused.append(name)
+        else:
+            passed_over.append(name)
+    return pairs, tuple(unused), tuple(passed_over)
+
+
+def _shape(shape: Iterable[int]) -> tuple[int, ...]:
+    """Sizes; a single number may be written with a dimension or without, as Paddle changed its mind on that."""
+    sizes = tuple(shape)
+    return () if sizes == (1,) else sizes
+
+
+def _once(model: Any, expected: Mapping[str, Any], pairs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The pairs, one for each parameter: of two tensors for one, none may be lost, so they must be equal."""
+    first: dict[int, str] = {}
+    for name, tensor in pairs.items():
+        before = first.setdefault(id(expected[name]), name)
+        if before != name and not same_bits(pairs[before], tensor):
+            msg = f"{before} and {name} are one parameter in {type(model).__name__}, but their values differ"
+            raise LoadFailed(msg, hint="PaddleNLP's class cannot be this model; its base model can be loaded")
+    return {name: pairs[name] for name in first.values()}
+
+
+def _check_base(model: Any, expected: Mapping[str, Any], fresh: list[str], absent: tuple[str, ...]) -> None:
+    """A head may be fresh; the base may not, but for what its torch class does not have."""
+    prefix = f"{model.base_model_prefix}."
+    is_base = not any(name.startswith(prefix) for name in expected)
+    missing = [
+        name
+        for name in fresh
+        if (is_base or name.startswith(prefix)) and not any(f".{module}." in f".{name}" for module in absent)
+    ]
+    if missing:
+        kind = type(model).__name__
+        msg = f"the checkpoint lacks {len(missing)} parameters of the base model of {kind}:\n{_lines(missing)}"
+        raise LoadFailed(msg, hint="the model would answer with random numbers; is the checkpoint whole?")
+
+
+def _lines(texts: Iterable[str]) -> str:
+    all_of_them = [f"  {text}" for text in texts]
+    rest = len(all_of_them) - _SHOWN_AS_LINES
+    more = [f"  … and {rest} more"] if rest > 0 else []
+    return "\n".join([*all_of_them[:_SHOWN_AS_LINES], *more])
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:_SHOWN]) + (" …" if len(names) > _SHOWN else "")
