@@ -22,7 +22,7 @@ TESTS_hf-2 := $(HF_TESTS)
 TESTS_ms := tests/test_modelscope.py tests/test_serve_modelscope.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak test-clients lint format bench compare clean
+.PHONY: help setup demo test soak test-clients lint format bench compare architectures clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -65,6 +65,9 @@ bench: setup ## time pphub against the alternatives; ONLY="start list" measures 
 
 compare: setup ## try what README's comparison says, with the real packages
 	$(BIN)/python docs/compare.py
+
+architectures: setup ## write docs/architectures.md; MEASURE=1 asks every model first, MEASURE="bert t5" these families
+	$(BIN)/python docs/architectures.py $(if $(MEASURE),--measure $(filter-out 1,$(MEASURE)))
 
 clean: ## remove what the commands above made
 	rm -rf $(VENV) .cache .demo dist .pytest_cache .mypy_cache .ruff_cache

@@ -7,7 +7,6 @@ import errno
 import glob
 import json
 import os
-import secrets
 import shutil
 import stat
 import threading
@@ -83,7 +82,7 @@ def share(path: Path) -> None:
 
 def temporary_beside(path: Path) -> Path:
     """A fresh name in the folder of ``path``, so that a rename onto it never crosses file systems."""
-    return path.with_name(f"{_temporary_prefix(path)}{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    return path.with_name(f"{_temporary_prefix(path)}{os.getpid()}-{os.urandom(4).hex()}.tmp")
 
 
 def _temporary_prefix(path: Path) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["claim", "entry_lock", "is_locked", "read_owner"]
 
 _MOMENT: Final = 0.2  # seconds
-_POLL: Final = 0.05  # seconds
+_POLL: Final = 0.02  # seconds
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import re
-import secrets
 import socket
 import sys
 from pathlib import Path
@@ -36,7 +35,7 @@ def is_alive(pid: int) -> bool | None:
 
 def new_owner() -> str:
     """A name for what this process is about to make."""
-    return f"{host_name()}-{os.getpid()}-{secrets.token_hex(4)}"
+    return f"{host_name()}-{os.getpid()}-{os.urandom(4).hex()}"
 
 
 @functools.cache

@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING, Final
 from pphub.errors import StorageFailed
 from pphub.units import human_size
 from pphub_cache.atomic import explain_os_errors, file_mode, fsync_folder, make_folder, share
-from pphub_cache.digest import sha256_of
-from pphub_cache.lock import entry_lock
 from pphub_cache.process import boot_id, new_owner
 
 if TYPE_CHECKING:
@@ -143,6 +141,9 @@ def _sync_blob(layout: Layout, sha256: str) -> None:
 
 def _distrust(layout: Layout, boot: str, tell: Callable[[str], None]) -> None:
     """Hash what was written since the oldest note of an earlier boot, and throw away what is not what it should be."""
+    from pphub_cache.digest import sha256_of  # not at the top: it is seldom needed, and each command pays for imports
+    from pphub_cache.lock import entry_lock
+
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(StorageFailed):  # a cache that is only read: each process has to look for itself
             stack.enter_context(entry_lock(layout.lock("care", "unsynced"), on_wait=tell))
