@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
 import shutil
 import subprocess
@@ -16,7 +17,9 @@ import pytest
 import berts
 import pphub
 from conftest import MINILM, MINILM_BIN, MINILM_TUNED
+from hubs import fill, tiny_bert
 from pphub.checkpoint.pdparams import read_pdparams
+from pphub.checkpoint.tensor import Tensor
 from pphub.conversion.family import Table
 from pphub.conversion.rules import load_families
 from pphub.errors import ConversionFailed, Corrupt, FileNotInModel, UnsafeCheckpoint, UsageError
@@ -234,6 +237,44 @@ def test_cast(tmp_path: Path, dtype: str) -> None:
     bits = expected.view(torch.uint16).numpy() if dtype == "bfloat16" else expected.numpy()
     np.testing.assert_array_equal(actual.read(), bits)
     assert json.loads((out / "config.json").read_text(encoding="utf-8"))["dtype"] == dtype
+
+
+@pytest.mark.parametrize("to", ["paddle", "torch"])
+@pytest.mark.parametrize("dtype", [None, "bfloat16", "float64"])
+@pytest.mark.parametrize("turned", [1, 700, 4096])
+def test_in_blocks_as_in_one_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str, dtype: str | None, turned: int
+) -> None:
+    """Large tensors are read, turned and cast a part at a time; the files are the same to the last byte."""
+    source = fill(tmp_path / "model", tiny_bert(words=67))
+    if to == "torch":
+        source = pphub.convert(source, out=tmp_path / "paddle")
+    whole = pphub.convert(source, out=tmp_path / "whole", to=to, dtype=dtype)
+    monkeypatch.setattr("pphub.conversion.streamed._LARGE", 0)
+    monkeypatch.setattr("pphub.conversion.streamed._BLOCK", 600)
+    monkeypatch.setattr("pphub.conversion.streamed._TURNED", turned)
+    monkeypatch.setattr("pphub.checkpoint.hashed_file._BLOCK", 1000)
+    monkeypatch.setattr("pphub.checkpoint.hashed_file._STRIP", 5)
+    parts = pphub.convert(source, out=tmp_path / "parts", to=to, dtype=dtype)
+    assert {path.name: path.read_bytes() for path in whole.iterdir()} == {
+        path.name: path.read_bytes() for path in parts.iterdir()
+    }
+
+
+def test_a_checkpoint_that_shrinks_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = fill(tmp_path / "model", tiny_bert())
+    weights = source / "model.safetensors"
+    monkeypatch.setattr("pphub.conversion.streamed._LARGE", 0)
+    read = Tensor.read_part
+
+    def shrink(self: Tensor, start: int, end: int) -> Any:
+        os.truncate(weights, 5000)
+        return read(self, start, end)
+
+    monkeypatch.setattr(Tensor, "read_part", shrink)
+    with pytest.raises(Corrupt, match="ends in the middle"):
+        pphub.convert(source, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_bfloat16_and_float16_checkpoints_keep_their_dtype(tmp_path: Path) -> None:

@@ -13,15 +13,21 @@ import time
 from typing import Final
 
 import commands
+import conversions
 import downloads
+import loading
 from measure import WORK
 from server import KEPT, Server, missing_tools
 
 BEGIN: Final = time.perf_counter()
 SECTIONS: Final = {
     "start": commands.start,
-    "convert": commands.convert,
+    "convert": conversions.convert,
+    "large": conversions.convert_large,
     "list": commands.list_models,
+    "load": loading.warm,
+    "shared": loading.shared,
+    "cold": loading.cold,
 }
 SECTIONS_WITH_SERVER: Final = {
     "download": downloads.one_large_file,

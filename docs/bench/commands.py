@@ -1,4 +1,4 @@
-"""Commands that need no hub: how they start, convert, and list a large cache."""
+"""Commands that need no hub: how they start, and list a large cache."""
 
 from __future__ import annotations
 
@@ -12,20 +12,6 @@ from measure import HUB, PYTHON, ROOT, WORK, Run, ask_process, compare, environm
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MAKE_BERT: Final = """
-import sys, torch, transformers
-model = transformers.BertForPreTraining(transformers.BertConfig())
-model.config.architectures = ["BertForPreTraining"]
-model.config.save_pretrained(sys.argv[1])
-torch.save(model.state_dict(), sys.argv[1] + "/pytorch_model.bin")
-"""
-PADDLENLP: Final = """
-import sys
-from paddlenlp.transformers import BertConfig, BertModel
-config = BertConfig.from_pretrained(sys.argv[1])
-config.architectures = ["BertForPretraining"]
-BertModel.convert(sys.argv[1] + "/pytorch_model.bin", config, sys.argv[2])
-"""
 MAKE_CACHE: Final = """
 import sys
 from pathlib import Path
@@ -55,33 +41,6 @@ def start() -> None:
         },
     )
     shutil.rmtree(home)
-
-
-def convert() -> None:
-    """A checkpoint of the size of bert-base-uncased, with random weights."""
-    model, out = WORK / "bert-base", WORK / "out"
-    # In a process of its own: a child's peak memory starts from what its parent has.
-    ask_process(MAKE_BERT, str(model))
-    weights = str(model / "pytorch_model.bin")
-
-    def measure(command: list[str]) -> Callable[[], Run]:
-        def run() -> Run:
-            shutil.rmtree(out, ignore_errors=True)
-            out.mkdir()
-            return time_command(command)
-
-        return run
-
-    compare(
-        "bert-base, 440 MB pytorch_model.bin to model_state.pdparams, whole command",
-        {
-            "`cp`": measure(["cp", weights, str(out / "copy.bin")]),
-            "`hub convert`": measure([HUB, "convert", str(model), "--out", str(out / "converted"), "-q"]),
-            "PaddleNLP `BertModel.convert`": measure([PYTHON, "-c", PADDLENLP, str(model), str(out)]),
-        },
-    )
-    shutil.rmtree(model)
-    shutil.rmtree(out)
 
 
 def list_models() -> None:

@@ -1,4 +1,4 @@
-"""A file that is written once, in order, and hashed meanwhile by another core."""
+"""A file that is written once, in order, and hashed meanwhile by other cores."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import queue
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pphub.checkpoint.tensor import Array
 
-__all__ = ["HashedFile", "Written", "keep_memory"]
+__all__ = ["Blocks", "HashedFile", "Written", "keep_memory"]
 
 _BLOCK: Final = 1 << 20  # bytes turned, written and hashed at a time: as much as a processor keeps at hand
 _AHEAD: Final = 32  # blocks that may be written and not hashed yet; they stay in memory
@@ -44,8 +44,27 @@ class Written:
         return str(self.digest.hexdigest())
 
 
+class Blocks(Protocol):
+    """An array that is not in memory at once."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As of an array; likewise ``dtype`` and ``nbytes``."""
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """See ``shape``."""
+
+    @property
+    def nbytes(self) -> int:
+        """See ``shape``."""
+
+    def blocks(self) -> Iterator[Array]:
+        """The values in row-major order, piece by piece."""
+
+
 class HashedFile:
-    """Writes to a stream and hashes the whole, and each payload, in a thread.
+    """Writes to a stream and hashes the whole, and each payload, in a thread each.
 
     Args:
         stream: open for writing.
@@ -53,43 +72,58 @@ class HashedFile:
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
-        self._whole = hashlib.sha256()
-        self._blocks: queue.Queue[tuple[bytes | memoryview, Any] | None] = queue.Queue(_AHEAD)
-        self._thread = threading.Thread(target=self._hash, name="pphub-hash", daemon=True)
-        self._thread.start()
+        self._digest = hashlib.sha256()
+        self._whole, self._payloads = _Hashing(), _Hashing()
         self.position = 0
 
     def write(self, data: bytes | memoryview, digest: Any = None) -> None:
         """Append bytes, which must not change any more; ``digest`` takes them as well."""
         self._stream.write(data)
-        self._blocks.put((data, digest))
+        self._whole.put(self._digest, data)
+        if digest is not None:
+            self._payloads.put(digest, data)
         self.position += len(data)
 
-    def write_array(self, array: Array) -> Written:
-        """Append the values of an array, row-major; they must not change any more."""
+    def write_array(self, values: Array | Blocks) -> Written:
+        """Append values, row-major; they must not change any more."""
         offset, digest = self.position, hashlib.sha256()
-        if array.nbytes:
-            for block in _blocks(array):
-                self.write(block, digest)
-        return Written(offset, array.nbytes, digest)
+        if values.nbytes:
+            for array in [values] if isinstance(values, np.ndarray) else values.blocks():
+                for block in _blocks(array):
+                    self.write(block, digest)
+        return Written(offset, values.nbytes, digest)
 
     def finish(self) -> tuple[int, str]:
         """Returns the size in bytes and the sha256 of the whole; waits until all is hashed."""
         self.stop()
-        return self.position, self._whole.hexdigest()
+        return self.position, self._digest.hexdigest()
 
     def stop(self) -> None:
-        """End the thread; also when the file is given up."""
+        """End the threads; also when the file is given up."""
+        self._whole.stop()
+        self._payloads.stop()
+
+
+class _Hashing:
+    """A thread that feeds digests."""
+
+    def __init__(self) -> None:
+        self._blocks: queue.Queue[tuple[Any, bytes | memoryview] | None] = queue.Queue(_AHEAD)
+        self._thread = threading.Thread(target=self._run, name="pphub-hash", daemon=True)
+        self._thread.start()
+
+    def put(self, digest: Any, data: bytes | memoryview) -> None:
+        self._blocks.put((digest, data))
+
+    def stop(self) -> None:
         if self._thread.is_alive():
             self._blocks.put(None)
             self._thread.join()
 
-    def _hash(self) -> None:
+    def _run(self) -> None:
         while (block := self._blocks.get()) is not None:
-            data, digest = block
-            self._whole.update(data)
-            if digest is not None:
-                digest.update(data)
+            digest, data = block
+            digest.update(data)
 
 
 def _blocks(array: Array) -> Iterator[memoryview]:

@@ -12,7 +12,7 @@ import pickle
 import struct
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from pphub.checkpoint.hashed_file import HashedFile, Written
+from pphub.checkpoint.hashed_file import Blocks, HashedFile, Written
 from pphub.checkpoint.numpy_pickles import NUMPY_NAMES, ArrayInFile, set_array_state
 from pphub.checkpoint.state_dict import find_state_dict
 from pphub.checkpoint.tensor import (
@@ -72,7 +72,7 @@ class PdparamsWriter:
         self._slots = 0
         self._emit(pickle.PROTO + b"\x04" + pickle.EMPTY_DICT)
 
-    def add(self, names: tuple[str, ...], dtype: str, array: Array) -> Written:
+    def add(self, names: tuple[str, ...], dtype: str, array: Array | Blocks) -> Written:
         """Append one array under one or more names; the names share the payload.
 
         Args:
@@ -159,7 +159,7 @@ class PdparamsWriter:
             self._emit(pickle.LONG1 + bytes([len(data)]) + data)
         self._emit(pickle.TUPLE)
 
-    def _payload(self, array: Array) -> Written:
+    def _payload(self, array: Array | Blocks) -> Written:
         head = 1 + 8  # BINBYTES8 and its length
         gap = -(self._file.position + head) % ALIGNMENT
         if gap:

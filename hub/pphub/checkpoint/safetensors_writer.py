@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import BinaryIO
 
-    from pphub.checkpoint.hashed_file import Written
+    from pphub.checkpoint.hashed_file import Blocks, Written
     from pphub.checkpoint.tensor import Array
 
 __all__ = ["SafetensorsWriter"]
@@ -64,7 +64,7 @@ class SafetensorsWriter:
         text += b" " * (-len(text) % 8)
         self._file.write(len(text).to_bytes(8, "little") + text)
 
-    def add(self, name: str, dtype: str, array: Array) -> Written:
+    def add(self, name: str, dtype: str, array: Array | Blocks) -> Written:
         """Append the values of the next tensor, row-major.
 
         Raises:

@@ -216,6 +216,17 @@ class Tensor:
         strided = np.lib.stride_tricks.as_strided(flat, self.shape, byte_strides, writeable=False)
         return np.ascontiguousarray(strided)
 
+    def read_part(self, start: int, end: int) -> Array:
+        """The values from one element to another, of a tensor that is row-major and lies in one place.
+
+        Raises:
+            Corrupt: the file is shorter than it was.
+        """
+        flat = np.empty(end - start, DTYPES[self.dtype])
+        with self.path.open("rb", buffering=0) as stream:
+            self._read_into(stream, self.start + (self.offset + start) * self.itemsize, flat.view(np.uint8).data)
+        return flat
+
     def _read_into(self, stream: FileIO, start: int, view: memoryview) -> None:
         stream.seek(start)
         while view:

@@ -15,6 +15,7 @@ from pphub.checkpoint.safetensors_writer import SafetensorsWriter
 from pphub.checkpoint.tensor import DTYPES
 from pphub.conversion.dtypes import after_cast, cast
 from pphub.conversion.moves import Made, Move
+from pphub.conversion.streamed import stream
 from pphub.errors import StorageFailed
 from pphub.units import human_size
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
-    from pphub.checkpoint.hashed_file import Written
+    from pphub.checkpoint.hashed_file import Blocks, Written
     from pphub.checkpoint.tensor import Array
     from pphub.conversion.family import Side
     from pphub.conversion.moves import Plan
@@ -38,14 +39,14 @@ _SYNC_SECONDS: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class _Payload:
-    """One tensor of the output, in memory: the only one at the time, but for the other parts of a split or merge."""
+    """One tensor of the output; in memory at once are only small ones, and the parts of a split or merge."""
 
     names: tuple[str, ...]
     sources: tuple[str, ...]
     rule: str
     operation: str
     dtype: str
-    array: Array
+    array: Array | Blocks
 
 
 def write_weights(
@@ -155,10 +156,17 @@ def _payloads(step: Move | Made, to: Side, dtype: str | None) -> Iterator[_Paylo
         array = cast(step.read(), step.dtype, target)
         yield _Payload(step.names, (), step.rule, f"made: {step.value}", target, array)
         return
-    for part, array in enumerate(step.read()):
-        values = cast(array, step.tensors[0].dtype, target)
+    for part, values in enumerate(_values(step, target)):
         for names in _sharing(step.outputs[part], to):
             yield _Payload(names, step.sources, step.rule, step.operation.describe(part), target, values)
+
+
+def _values(move: Move, target: str) -> Iterator[Array | Blocks]:
+    if (streamed := stream(move, target)) is not None:
+        yield streamed
+        return
+    for array in move.read():
+        yield cast(array, move.tensors[0].dtype, target)
 
 
 def _sharing(names: tuple[str, ...], to: Side) -> list[tuple[str, ...]]:
