@@ -18,7 +18,7 @@ import struct
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -371,6 +371,21 @@ def status(code: int, headers: Mapping[str, str] | None = None, body: bytes = b"
     """Another answer altogether."""
     fixed = Answer(code, {"content-length": str(len(body)), **(headers or {})}, body)
     return lambda _asked, _answer: fixed
+
+
+LOGIN: Final = b"<!DOCTYPE html><html><body>Please log in</body></html>"
+
+NO_ANSWERS: Final = (
+    status(500),
+    status(503),
+    status(429),
+    status(204),
+    status(304),
+    status(200, {"content-type": "text/html"}, LOGIN),
+    status(200, {}, b"\xff\xfe{"),
+    status(200, {}, b""),
+)
+"""What no hub should answer when it is asked for a listing."""
 
 
 def cut(after: int, *, length: bool = True) -> Callable[[Asked, Answer], Answer]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import signal
 import subprocess
@@ -14,6 +12,7 @@ from typing import IO, TYPE_CHECKING
 import pytest
 
 from hubs import Hub, slow, tiny_bert
+from killing import check_nothing_wrong, result
 from pphub.api import prepare
 from pphub.cached import cached_path
 
@@ -95,25 +94,6 @@ def _pipe(pipe: IO[str] | None) -> IO[str]:
     return pipe
 
 
-def result(folder: Path) -> dict[str, bytes]:
-    """All that a user of the folder would read."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.endswith(".tmp")}
-
-
-def check_nothing_wrong(home: Path) -> None:
-    """What the cache would trust is true."""
-    for blob in (home / "hub/blobs").rglob("*"):
-        assert blob.is_dir() or hashlib.sha256(blob.read_bytes()).hexdigest() == blob.name
-    for record in (home / "hub").glob("snapshots/**/snapshot.json"):
-        for path, entry in json.loads(record.read_bytes())["files"].items():
-            assert entry["stored"]
-            assert (record.parent / path).read_bytes() == MODEL[path]
-    for record in (home / "hub").glob("converted/[!.]*/conversion.json"):
-        output = json.loads(record.read_bytes())["output"]
-        content = (record.parent / output["file"]).read_bytes()
-        assert hashlib.sha256(content).hexdigest() == output["sha256"]
-
-
 @pytest.fixture
 def undisturbed(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, bytes], int]:
     """The right result, and how many changes of the disk lead there."""
@@ -148,10 +128,10 @@ def test_killed_before_any_change_of_the_disk(
         # How many changes there are depends a little on the timing of threads, so the last may not be reached.
         assert code == -signal.SIGKILL or (code == 0 and point > 0.9 * events), (point, code, out, err)
         lived = tmp_path / f"home {point}"
-        check_nothing_wrong(lived)
+        check_nothing_wrong(lived, MODEL)
         monkeypatch.setenv("PPNLP_HOME", str(lived))
         assert result(prepare(REPO)) == right, f"killed at change {point} of {events}"
-        check_nothing_wrong(lived)
+        check_nothing_wrong(lived, MODEL)
         assert list((lived / "hub/partial").iterdir()) == []
 
 
@@ -168,7 +148,7 @@ def test_killed_again_and_again_in_one_home(hub: Hub, home: Path, undisturbed: t
         child.process.kill()
         code, _, err = child.end()
         assert code == -signal.SIGKILL or (moment > 0.3 and code == 0), err
-        check_nothing_wrong(home)
+        check_nothing_wrong(home, MODEL)
     following.go()
     code, _, err = following.end()
     assert code == 0, err

@@ -31,7 +31,7 @@ from modelscope_hub import HubConfig
 from modelscope_hub.constants import REPO_FILES_TRUNCATION_LIMIT
 
 import pphub.resolve
-from hubs import Answer, Asked, Canned, Hub, cut, edit, fill, gated, redirect, small_model, stall, status
+from hubs import NO_ANSWERS, Answer, Asked, Canned, Hub, cut, edit, fill, gated, redirect, small_model, stall, status
 from pphub.errors import (
     AccessDenied,
     Corrupt,
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
 
 REPO = "org/bert"
 TOKEN = "ms-secretSECRETsecret"
-LOGIN = b"<!DOCTYPE html><html><body>Please log in</body></html>"
 SHA = hashlib.sha256(b"{}").hexdigest()
 CAP = 3000
 
@@ -498,14 +497,7 @@ def test_an_endpoint_that_is_no_url(monkeypatch: pytest.MonkeyPatch, endpoint: s
 @pytest.mark.parametrize(
     "fault",
     [
-        status(500),
-        status(503),
-        status(429),
-        status(204),
-        status(304),
-        status(200, {"content-type": "text/html"}, LOGIN),
-        status(200, {}, b"\xff\xfe{"),
-        status(200, {}, b""),
+        *NO_ANSWERS,
         status(200, {}, b" " * (2 << 20)),
         status(200, {}, b"null"),
         status(200, {}, b"[]"),

@@ -29,6 +29,7 @@ import pphub_cache.lanes
 import pphub_cache.transfer
 import pphub_cache.web
 from hubs import (
+    LOGIN,
     Canned,
     Hub,
     MiB,
@@ -71,7 +72,6 @@ SIZE = len(WHOLE)
 MIDDLE = 2 * MiB
 TOKEN = "hf_secretSECRETsecret"
 SIGNED = "X-Amz-Signature=secretSECRETsecret"
-LOGIN = b"<!DOCTYPE html><html><body>Please log in</body></html>"
 
 
 class Notes:

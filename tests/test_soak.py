@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hubs import Hub, MiB, big_model, fill, slow, small_model, tiny_bert
+from killing import check_nothing_wrong, result
 from pphub.api import prepare
 from pphub.obtain import fetch
 from pphub.select import Selection
@@ -156,25 +157,6 @@ def right(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str
     return made
 
 
-def result(folder: Path) -> dict[str, bytes]:
-    """All that a user of the folder would read."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.endswith(".tmp")}
-
-
-def check_nothing_wrong(home: Path) -> None:
-    """What the cache would trust is true."""
-    for blob in (home / "hub/blobs").rglob("*"):
-        assert blob.is_dir() or hashlib.sha256(blob.read_bytes()).hexdigest() == blob.name
-    for record in (home / "hub").glob("snapshots/**/snapshot.json"):
-        for path, entry in json.loads(record.read_bytes())["files"].items():
-            assert entry["stored"]
-            assert (record.parent / path).read_bytes() == MODEL[path]
-    for record in (home / "hub").glob("converted/[!.]*/conversion.json"):
-        output = json.loads(record.read_bytes())["output"]
-        content = (record.parent / output["file"]).read_bytes()
-        assert hashlib.sha256(content).hexdigest() == output["sha256"]
-
-
 def states(home: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_bytes()) for path in home.glob("hub/partial/*/state.json")]
 
@@ -217,7 +199,7 @@ def test_killed_at_random_moments(
         child.kill()
         code, _, err = child.end()
         assert code in {-signal.SIGKILL, 0}, (SEED, index, err)
-        check_nothing_wrong(home)
+        check_nothing_wrong(home, MODEL)
         connections.append(hub.connections(WEIGHTS))
         here, sent = bytes_here(home), hub.sent(WEIGHTS)
         if 2 * MiB < sent < SIZE:
@@ -226,7 +208,7 @@ def test_killed_at_random_moments(
         monkeypatch.setenv("PPNLP_HOME", str(home))
         assert result(prepare(REPO)) == right, f"seed {SEED}, killed after {moment:.3f} s"
         assert hub.sent(WEIGHTS) <= SIZE - here + MiB
-        check_nothing_wrong(home)
+        check_nothing_wrong(home, MODEL)
         assert list((home / "hub/partial").iterdir()) == []
         hub.well()
         prepare(REPO)
@@ -253,7 +235,7 @@ def test_killed_again_and_again_in_one_home(hub: Hub, home: Path, right: dict[st
             time.sleep(seeded.uniform(0.4, 0.8) * (1 + kills / 10))  # a busy machine needs longer for the last step
             child.kill()
             code, _, err = child.end()
-            check_nothing_wrong(home)
+            check_nothing_wrong(home, MODEL)
             if code == 0:
                 break
             assert code == -signal.SIGKILL, (SEED, err)
@@ -358,7 +340,7 @@ def test_company_of_which_some_are_killed(
         assert len(folders) == 1
         assert check_no_overlap(journal, killed) >= PROCESSES - len(killed)
         assert hub.sent(WEIGHTS) <= SIZE + len(killed) * 2 * MiB
-        check_nothing_wrong(home)
+        check_nothing_wrong(home, MODEL)
         assert result(prepare(REPO)) == right
         assert list((home / "hub/partial").iterdir()) == []
 
@@ -401,7 +383,7 @@ def test_a_small_file_that_two_models_share(
         child.process.send_signal(signal.SIGCONT)
     code, _, err = child.end()
     assert code == 0, err
-    check_nothing_wrong(tmp_path / "nothing")
+    check_nothing_wrong(tmp_path / "nothing", MODEL)
 
 
 # ------------------------------------------------------------------------------------------ bad disks
@@ -437,7 +419,7 @@ def test_without_locks_nobody_fails(
         assert len({out for _, out, _ in ends}) == 1
         with pytest.raises(AssertionError, match="are both in"):  # locks do keep others out, and these did not
             check_no_overlap(journal, set())
-        check_nothing_wrong(home)
+        check_nothing_wrong(home, MODEL)
         assert list((home / "hub/partial").iterdir()) == []
         hub.well()
         assert result(prepare(REPO)) == right
@@ -462,7 +444,7 @@ def test_without_locks_the_part_of_a_dead_process_is_taken_over_and_that_of_a_li
     for child in (living, third):
         code, _, err = child.end()
         assert code == 0, err
-    check_nothing_wrong(home)
+    check_nothing_wrong(home, MODEL)
     assert result(prepare(REPO)) == right
     later = hub.gets(WEIGHTS)[asked:]
     assert all("range" in one.headers for one in later)  # nobody began anew, and the living one was not disturbed
@@ -484,7 +466,7 @@ def test_without_links_all_works_and_warm_is_warm(hub: Hub, home: Path, right: d
     assert code == 0, err
     folder = type(home)(out.strip())
     assert result(folder) == right
-    check_nothing_wrong(home)
+    check_nothing_wrong(home, MODEL)
     assert not [path for path in home.rglob("*") if path.is_symlink()]
     (snapshot,) = (path.parent for path in home.glob("hub/snapshots/**/snapshot.json"))
     assert {path.name: path.stat().st_size for path in snapshot.iterdir() if path.name in MODEL} == {

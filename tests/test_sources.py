@@ -21,6 +21,7 @@ import pytest
 
 import pphub_plugins.huggingface
 from hubs import (
+    NO_ANSWERS,
     Answer,
     Asked,
     Canned,
@@ -58,7 +59,6 @@ if TYPE_CHECKING:
 
 REPO = "org/bert"
 TOKEN = "hf_secretSECRETsecret"
-LOGIN = b"<!DOCTYPE html><html><body>Please log in</body></html>"
 
 
 @pytest.fixture
@@ -321,14 +321,7 @@ def test_an_endpoint_that_is_no_url(monkeypatch: pytest.MonkeyPatch, endpoint: s
 @pytest.mark.parametrize(
     "fault",
     [
-        status(500),
-        status(503),
-        status(429),
-        status(204),
-        status(304),
-        status(200, {"content-type": "text/html"}, LOGIN),
-        status(200, {}, b"\xff\xfe{"),
-        status(200, {}, b""),
+        *NO_ANSWERS,
         status(200, {}, b"null"),
         status(200, {}, b'{"sha": 5, "0": []}'),
         status(200, {}, b'["sha"]'),

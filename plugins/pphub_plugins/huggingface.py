@@ -22,6 +22,7 @@ from urllib.parse import unquote, urlsplit
 from pphub.errors import AccessDenied, Corrupt, ModelNotFound, PphubError, RevisionNotFound, SourceUnavailable
 from pphub.settings import CONNECT_SECONDS, without_password
 from pphub.source import Digest, Listing, RemoteFile
+from pphub_plugins.causes import chain, reason
 from pphub_plugins.deadline import within
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ class _Hub:
         if isinstance(error, HFValidationError):
             msg = f"{self.repo!r} cannot be a name on the Hugging Face Hub: {str(error).splitlines()[0]}"
             return ModelNotFound(msg, hint="write ORG/NAME, or ask another source")
-        for found in _chain(error):  # the client may choke on the body of a refusal
+        for found in chain(error):  # the client may choke on the body of a refusal
             response = getattr(found, "response", None)
             if response is not None and response.status_code >= 400:
                 return self._refusal(error, response.status_code, response.headers.get("X-Error-Code"))
@@ -238,13 +239,6 @@ def _session_for(endpoint: str) -> Iterator[None]:
         session.auth = None
 
 
-def _chain(error: BaseException) -> list[BaseException]:
-    chain = [error]
-    while inner := chain[-1].__cause__ or chain[-1].__context__:
-        chain.append(inner)
-    return chain
-
-
 def _is_nonsense(error: BaseException) -> bool:
     """Whether the client failed at reading an answer and not at getting one; requests' bad URLs are ValueErrors."""
     read = isinstance(error, ValueError | LookupError | TypeError | AttributeError | RecursionError)
@@ -252,16 +246,9 @@ def _is_nonsense(error: BaseException) -> bool:
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost cause, without URLs; the clients' messages differ by their HTTP layer."""
     if type(error).__name__ == "OfflineModeIsEnabled":
         return "HF_HUB_OFFLINE forbids it"
-    chain = _chain(error)
-    if any("Timeout" in type(found).__name__ for found in chain):
-        return f"no answer within {CONNECT_SECONDS * 2:g} s"
-    for found in reversed(chain):
-        if isinstance(found, OSError) and found.strerror:
-            return f"{type(error).__name__} ({found.strerror})"
-    return type(error).__name__
+    return reason(error, f"{CONNECT_SECONDS * 2:g} s")
 
 
 def _hint(error: BaseException) -> str:

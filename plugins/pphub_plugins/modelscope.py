@@ -30,6 +30,7 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 from pphub.errors import AccessDenied, ModelNotFound, RevisionNotFound, SourceNotInstalled, SourceUnavailable
 from pphub.settings import CONNECT_SECONDS, without_password
 from pphub.source import Digest, Listing, RemoteFile
+from pphub_plugins.causes import reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -177,7 +178,7 @@ class _Hub:
             msg = f"{host} answered {f'HTTP {status}' if status else 'a failure'} when asked for {self.repo}"
             return SourceUnavailable(msg, hint=f"try again later, {_ELSEWHERE}")
         if isinstance(error, OSError) and not isinstance(error, ValueError):  # to requests, what is no JSON is both
-            msg = f"{host} could not be reached: {_reason(error)}"
+            msg = f"{host} could not be reached: {reason(error, 'the limit of time')}"
             return SourceUnavailable(msg, hint=f"check the network and proxy, {_ELSEWHERE}")
         return self._no_listing()
 
@@ -284,16 +285,3 @@ def _in_time(question: Callable[[], _T], log: _Log) -> _T:
     if not answer.done():
         raise TimeoutError
     return answer.result()
-
-
-def _reason(error: BaseException) -> str:
-    """The innermost cause, without URLs."""
-    chain: list[Any] = [error]
-    while inner := chain[-1].__cause__ or chain[-1].__context__:
-        chain.append(inner)
-    if any("Timeout" in type(found).__name__ for found in chain):
-        return "no answer within the limit of time"
-    for found in reversed(chain):
-        if isinstance(found, OSError) and found.strerror:
-            return f"{type(error).__name__} ({found.strerror})"
-    return type(error).__name__

@@ -15,6 +15,7 @@ from urllib.parse import urljoin, urlsplit
 
 from pphub.errors import AccessDenied, SourceUnavailable
 from pphub.settings import without_password
+from pphub_plugins.causes import reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -115,7 +116,7 @@ class Probe:
                     if len(content) > _LARGEST or time.monotonic() > self._end:
                         raise SourceUnavailable(f"{without_password(url)} takes too long to read", hint=self._broken)
             except (OSError, ValueError) as error:  # what requests raises is an OSError
-                msg = f"the connection for {without_password(url)} failed: {_reason(error)}"
+                msg = f"the connection for {without_password(url)} failed: {_told(error)}"
                 raise SourceUnavailable(msg, hint=self._unreachable) from error
             if response.status_code != 200:
                 raise SourceUnavailable(f"{without_password(url)} was there a moment ago", hint="run the command again")
@@ -125,7 +126,7 @@ class Probe:
         try:
             response = self._follow(method, url)
         except (OSError, ValueError) as error:
-            msg = f"{self.shown} could not be reached: {_reason(error)}"
+            msg = f"{self.shown} could not be reached: {_told(error)}"
             raise SourceUnavailable(msg, hint=self._unreachable) from error
         status = response.status_code
         if status == 200 or status in _GONE:
@@ -175,14 +176,5 @@ def _leave(request: Any) -> Any:
     return request
 
 
-def _reason(error: BaseException) -> str:
-    """The innermost cause, without URLs."""
-    chain: list[BaseException] = [error]
-    while inner := chain[-1].__cause__ or chain[-1].__context__:
-        chain.append(inner)
-    if any("Timeout" in type(one).__name__ for one in chain):
-        return f"no answer within {sum(_TIMEOUTS):g} s"
-    for one in reversed(chain):
-        if isinstance(one, OSError) and one.strerror:
-            return f"{type(error).__name__} ({one.strerror})"
-    return str(error) if type(error) is ValueError else type(error).__name__
+def _told(error: Exception) -> str:
+    return str(error) if type(error) is ValueError else reason(error, f"{sum(_TIMEOUTS):g} s")
