@@ -12,7 +12,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 import pphub
 import rows
+from pphub.alignment.manner import Manner, manner_of
 from pphub.checkpoint.folder import read_weights
 from pphub.conversion.rules import find_family
 from pphub.loading import FreshParameters, load_model
@@ -58,16 +59,12 @@ class Row:
         settings: of the config.
         ask: ``ids``, ``choices``, ``seq2seq``, ``image``, or what makes the inputs. The first three ask twice, the
             second time with padding and an attention mask; ``plain``, ``plain choices`` and ``masked`` once.
-        names: torch's keyword = Paddle's, for inputs; None where Paddle has none for it.
-        compared: torch's field and the index among Paddle's arrays; None for all arrays of both in order.
         paddle_class: loaded by its name, where no Auto class finds it; None for the class the config names.
-        mask_axes: 4 where Paddle's class wants a mask of [batch, 1, 1, length].
-        paddle_inputs: further keywords for Paddle alone.
-        load: keywords for from_pretrained, which users of PaddleNLP's class must give as well.
         same: pairs of parameters, the first of which is made equal to the second: all that Paddle can express.
         label: tells rows of one class apart.
         broken: why Paddle's class is not asked.
         tolerance: largest difference that is allowed.
+        manner: how both classes are asked; None for what the product knows of it.
     """
 
     family: str
@@ -75,16 +72,42 @@ class Row:
     config_class: str
     settings: Mapping[str, Any]
     ask: str | Ask = "ids"
-    names: Mapping[str, str | None] = field(default_factory=dict)
-    compared: tuple[tuple[str, int], ...] | None = None
     paddle_class: str | None = None
-    mask_axes: int = 2
-    paddle_inputs: Mapping[str, Any] = field(default_factory=dict)
-    load: Mapping[str, Any] = field(default_factory=dict)
     same: tuple[tuple[str, str], ...] = ()
     label: str = ""
     broken: Broken | None = None
     tolerance: float = 1e-5
+    manner: Manner | None = None
+
+    @property
+    def how(self) -> Manner:
+        """How both classes are asked."""
+        return self.manner or manner_of(self.torch_class)
+
+    @property
+    def names(self) -> Mapping[str, str | None]:
+        """Torch's keyword = Paddle's, for inputs; None where Paddle has none for it."""
+        return self.how.names
+
+    @property
+    def compared(self) -> tuple[tuple[str, int], ...] | None:
+        """Torch's field and the index among Paddle's arrays; None for all arrays of both in order."""
+        return self.how.outputs
+
+    @property
+    def mask_axes(self) -> int:
+        """4 where Paddle's class wants a mask of [batch, 1, 1, length]."""
+        return self.how.mask_axes
+
+    @property
+    def paddle_inputs(self) -> Mapping[str, Any]:
+        """Further keywords for Paddle alone."""
+        return self.how.paddle
+
+    @property
+    def load(self) -> Mapping[str, Any]:
+        """Keywords for from_pretrained, which users of PaddleNLP's class must give as well."""
+        return self.how.load
 
     def __str__(self) -> str:
         return "-".join(filter(None, (self.family, self.torch_class, self.label)))

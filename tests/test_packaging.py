@@ -189,11 +189,13 @@ def test_exported_names() -> None:
         "AutoModelForTokenClassification",
         "AutoTokenizer",
         "__version__",
+        "align",
         "convert",
         "download",
         "errors",
         "from_pretrained",
         "prepare",
+        "publish",
     }
     for name in pphub.__all__:
         assert getattr(pphub, name) is not None
@@ -247,7 +249,7 @@ def test_make_help_lists_every_target() -> None:
 
 def test_json_is_one_document() -> None:
     output = subprocess.check_output([sys.executable, "-m", "pphub", "env", "--json"], text=True)
-    assert {"settings", "packages"} == json.loads(output).keys()
+    assert {"settings", "packages", "paddlenlp"} == json.loads(output).keys()
 
 
 def test_no_module_is_called_like_a_public_function() -> None:

@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from pphub import errors as errors
+    from pphub.alignment.run import align as align
     from pphub.api import convert as convert
     from pphub.api import prepare as prepare
     from pphub.auto import AutoBackbone as AutoBackbone
@@ -30,13 +31,16 @@ if TYPE_CHECKING:
     from pphub.auto import AutoTokenizer as AutoTokenizer
     from pphub.live import from_pretrained as from_pretrained
     from pphub.obtain import download as download
+    from pphub.publishing import publish as publish
 
 # Names are imported when first used: `import pphub` must stay cheap.
 _HOMES = {
+    "align": "pphub.alignment.run",
     "convert": "pphub.api",
     "download": "pphub.obtain",
     "from_pretrained": "pphub.live",
     "prepare": "pphub.api",
+    "publish": "pphub.publishing",
 }
 _AUTO_CLASSES = (
     "AutoBackbone",

@@ -28,5 +28,5 @@ ROWS = [
     _row("BertForSequenceClassification", settings={"num_labels": 3}),
     _row("BertForTokenClassification", settings={"num_labels": 3}),
     _row("BertForQuestionAnswering"),
-    _row("BertForMultipleChoice", ask="choices", load={"num_choices": 2}),
+    _row("BertForMultipleChoice", ask="choices"),
 ]

@@ -21,17 +21,14 @@ def _row(torch_class: str, **more: Any) -> Row:
     return Row("blenderbot", torch_class, "BlenderbotConfig", settings, **({"ask": _unpadded} | more))
 
 
-STATE = (("last_hidden_state", 0),)
-
 ROWS = [
-    _row("BlenderbotModel", compared=STATE),
+    _row("BlenderbotModel"),
     _row(
         "BlenderbotModel",
-        compared=STATE,
         settings={"activation_function": "relu", "scale_embedding": True},
         label="other",
     ),
-    _row("BlenderbotForConditionalGeneration", compared=(("logits", 0),)),
+    _row("BlenderbotForConditionalGeneration"),
     # The cache of transformers has as many layers as the encoder.
     _row("BlenderbotForCausalLM", ask="ids", settings={"use_cache": False}),
 ]

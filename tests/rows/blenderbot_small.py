@@ -21,12 +21,10 @@ def _row(torch_class: str, **more: Any) -> Row:
     return Row("blenderbot_small", torch_class, "BlenderbotSmallConfig", settings, **({"ask": _unpadded} | more))
 
 
-STATE = (("last_hidden_state", 0),)
-
 ROWS = [
-    _row("BlenderbotSmallModel", compared=STATE),
-    _row("BlenderbotSmallModel", compared=STATE, settings={"activation_function": "relu"}, label="other"),
-    _row("BlenderbotSmallForConditionalGeneration", compared=(("logits", 0),)),
+    _row("BlenderbotSmallModel"),
+    _row("BlenderbotSmallModel", settings={"activation_function": "relu"}, label="other"),
+    _row("BlenderbotSmallForConditionalGeneration"),
     # The cache of transformers has as many layers as the encoder.
     _row("BlenderbotSmallForCausalLM", ask="ids", settings={"use_cache": False}),
 ]

@@ -22,14 +22,13 @@ def _row(torch_class: str, **more: Any) -> Row:
 
 
 ROWS = [
-    _row("ConvBertModel", compared=(("last_hidden_state", 0),)),
+    _row("ConvBertModel"),
     _row(
         "ConvBertModel",
-        compared=(("last_hidden_state", 0),),
         settings={"embedding_size": 16, "layer_norm_eps": 1e-3, "conv_kernel_size": 3},
         label="other",
     ),
-    _row("ConvBertForMaskedLM", compared=(("logits", 0),)),
+    _row("ConvBertForMaskedLM"),
     _row("ConvBertForTokenClassification", settings={"num_labels": 3}),
     _row("ConvBertForQuestionAnswering"),
 ]

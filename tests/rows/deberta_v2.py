@@ -17,7 +17,7 @@ TINY: dict[str, Any] = {
 
 
 def _row(torch_class: str, **more: Any) -> Row:
-    return Row("deberta_v2", torch_class, "DebertaV2Config", TINY | more.pop("settings", {}), mask_axes=4, **more)
+    return Row("deberta_v2", torch_class, "DebertaV2Config", TINY | more.pop("settings", {}), **more)
 
 
 ROWS = [

@@ -16,22 +16,18 @@ TINY: dict[str, Any] = {
     "num_decoder_layers": 1,
 }
 
-# Without it, Paddle's classes take their own answer apart wrongly.
-DICT = {"return_dict": True}
-
 
 def _row(torch_class: str, **more: Any) -> Row:
     return Row("funnel", torch_class, "FunnelConfig", TINY | more.pop("settings", {}), **more)
 
 
 ROWS = [
-    _row("FunnelModel", paddle_inputs=DICT),
+    _row("FunnelModel"),
     _row("FunnelForSequenceClassification", settings={"num_labels": 3}),
-    _row("FunnelForTokenClassification", settings={"num_labels": 3}, paddle_inputs=DICT),
-    _row("FunnelForQuestionAnswering", paddle_inputs=DICT),
+    _row("FunnelForTokenClassification", settings={"num_labels": 3}),
+    _row("FunnelForQuestionAnswering"),
     _row(
         "FunnelModel",
-        paddle_inputs=DICT,
         settings={
             "pooling_type": "max",
             "block_repeats": [1, 2],

@@ -20,9 +20,6 @@ TINY: dict[str, Any] = {
 }
 
 
-STATES = (("last_hidden_state", 0), ("entity_last_hidden_state", 1), ("pooler_output", 2))
-
-
 def entities(config: Any) -> list[Inputs]:
     """Two entities in each text."""
     positions = np.full((2, 2, 4), -1, dtype=np.int64)
@@ -50,7 +47,7 @@ def _row(torch_class: str, **more: Any) -> Row:
 
 
 ROWS = [
-    _row("LukeModel", ask=entities, compared=STATES),
+    _row("LukeModel", ask=entities),
     _row("LukeForMaskedLM", ask=entities, same=(("lm_head.decoder.weight", "luke.embeddings.word_embeddings.weight"),)),
     _row("LukeForEntityClassification", ask=entities, settings={"num_labels": 3}),
     _row("LukeForEntityPairClassification", ask=entities, settings={"num_labels": 3}),
@@ -59,7 +56,6 @@ ROWS = [
     _row(
         "LukeModel",
         ask=entities,
-        compared=STATES,
         settings={"hidden_act": "relu", "layer_norm_eps": 1e-3},
         label="other",
     ),

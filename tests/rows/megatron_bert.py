@@ -22,7 +22,6 @@ def _row(torch_class: str, **more: Any) -> Row:
         torch_class,
         "MegatronBertConfig",
         TINY | more.pop("settings", {}),
-        names={"attention_mask": None},
         **more,
     )
 

@@ -33,7 +33,7 @@ ROWS = [
     _row("NystromformerForSequenceClassification", settings={"num_labels": 3}),
     _row("NystromformerForTokenClassification", settings={"num_labels": 3}),
     _row("NystromformerForQuestionAnswering"),
-    _row("NystromformerForMultipleChoice", ask="choices", load={"num_choices": 2}),
+    _row("NystromformerForMultipleChoice", ask="choices"),
     _row(
         "NystromformerModel",
         settings={"num_landmarks": 4, "segment_means_seq_len": 8, "conv_kernel_size": 3, "layer_norm_eps": 1e-3},

@@ -21,7 +21,7 @@ def _row(torch_class: str, **more: Any) -> Row:
 
 
 ROWS = [
-    _row("RoFormerModel", compared=(("last_hidden_state", 0),)),
+    _row("RoFormerModel"),
     _row("RoFormerForMaskedLM"),
     _row("RoFormerForCausalLM"),
     _row("RoFormerForSequenceClassification", settings={"num_labels": 3}),
@@ -29,7 +29,6 @@ ROWS = [
     _row("RoFormerForQuestionAnswering"),
     _row(
         "RoFormerModel",
-        compared=(("last_hidden_state", 0),),
         settings={"embedding_size": 12, "rotary_value": True, "layer_norm_eps": 1e-3},
         label="other",
     ),

@@ -41,6 +41,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_named(commands, "prepare", "download and convert: the folder that PaddleNLP loads")
     _add_named(commands, "path", "print the folder of a cached model; exit 1 if it is not cached", remote=False)
     _add_plan(commands)
+    _add_align(commands)
+    _add_publish(commands)
     _common(commands.add_parser("sources", help="the sources that are installed, and whether they work"))
     _common(commands.add_parser("env", help="every setting, its value and where it came from"))
     _add_care(commands)
@@ -95,6 +97,20 @@ def _add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--to", choices=["paddle", "torch"], default="paddle", help="target framework (default: %(default)s)"
     )
     parser.add_argument("--dtype", metavar="T", help="cast to float32, float16, bfloat16 or float64")
+
+
+def _add_align(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from pphub.cli.align import add_align
+
+    summary = "prove that the Paddle model is the torch model; exit 1 if it is not"
+    add_align(_add_named(commands, "align", summary, metavar="NAME_OR_PATH"))
+
+
+def _add_publish(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from pphub.cli.publish import add_publish
+
+    summary = "lay out a model as BOS has it, ready to be uploaded or served; the last line is the folder"
+    add_publish(_add_named(commands, "publish", summary, metavar="NAME_OR_PATH"))
 
 
 def _add_plan(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

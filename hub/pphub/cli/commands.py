@@ -275,19 +275,28 @@ def _sources(arguments: argparse.Namespace) -> int:
 
 def _env(arguments: argparse.Namespace) -> int:
     from pphub import __version__
+    from pphub.diagnosis import diagnose, mending_command
     from pphub.settings import describe
 
     settings = describe()
+    misfits = diagnose()
+    command = mending_command(misfits)
     packages = {"pphub": __version__, "python": sys.version.split()[0]}
     packages |= {name: _installed(name) for name in _PACKAGES}
     if arguments.json:
         rows = [{"name": item.name, "value": item.value, "origin": item.origin} for item in settings]
-        print_json({"settings": rows, "packages": packages})
+        problems = [str(misfit) for misfit in misfits]
+        paddlenlp = {"imports": not misfits, "problems": problems, "command": command or None}
+        print_json({"settings": rows, "packages": packages, "paddlenlp": paddlenlp})
         return 0
     for item in settings:
         print(f"{item.name:22} {item.value:40} {item.origin}")
     for name, installed in packages.items():
         print(f"{name:22} {installed}")
+    for misfit in misfits:
+        print(f"PaddleNLP cannot be used: {misfit}")
+    if command:
+        print(f"this mends it: {command}")
     return 0
 
 
@@ -320,6 +329,18 @@ def _serve(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _align(arguments: argparse.Namespace) -> int:
+    from pphub.cli.align import run_align
+
+    return run_align(arguments)
+
+
+def _publish(arguments: argparse.Namespace) -> int:
+    from pphub.cli.publish import run_publish
+
+    return run_publish(arguments)
+
+
 def _care(arguments: argparse.Namespace) -> int:
     from pphub.cli.care import run_care
 
@@ -327,6 +348,7 @@ def _care(arguments: argparse.Namespace) -> int:
 
 
 _COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
+    "align": _align,
     "convert": _convert,
     "download": _download,
     "env": _env,
@@ -335,6 +357,7 @@ _COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "plan": _plan,
     "prepare": _prepare,
     "prune": _care,
+    "publish": _publish,
     "remove": _care,
     "serve": _serve,
     "sources": _sources,

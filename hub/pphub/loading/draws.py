@@ -229,6 +229,7 @@ def _stand_ins() -> Iterator[tuple[object, str, object]]:
     for name, place in _KERNELS.items():
         if hasattr(paddle._C_ops, name):
             yield paddle._C_ops, name, _kernel(getattr(paddle._C_ops, name), place)
+    yield paddle._C_ops, "cast", _cast(paddle._C_ops.cast)  # half precision is drawn in float32
     yield Initializer, "__call__", _initialize(Initializer.__call__)
     yield paddle.nn.Layer, "apply", _apply(paddle.nn.Layer.apply)
     yield paddle.Tensor, "set_value", _set_value(paddle.Tensor.set_value)
@@ -247,6 +248,15 @@ def _kernel(original: Callable[..., Any], place: int) -> Callable[..., Any]:
         return original(*args, **kwargs) if free is None else free
 
     return kernel
+
+
+def _cast(original: Callable[..., Any]) -> Callable[..., Any]:
+    def cast(x: Any, dtype: Any, *args: Any, **kwargs: Any) -> Any:
+        draws = _draws()
+        free = draws.draw(list(x.shape), dtype) if draws is not None and hasattr(x, _FREE) else None
+        return original(x, dtype, *args, **kwargs) if free is None else free
+
+    return cast
 
 
 def _initialize(original: Callable[..., Any]) -> Callable[..., Any]:

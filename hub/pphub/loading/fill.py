@@ -63,15 +63,15 @@ class Files:
             return None
         try:
             with path.open("rb") as stream:
-                if _identity(os.fstat(stream.fileno())) != _identity(before):
-                    msg = f"{path} was replaced while it was being read"
-                    raise LoadFailed(msg, hint="load the model again")
-                return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
+                same = _identity(os.fstat(stream.fileno())) == _identity(before)
+                pages = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY) if same else None
         except (OSError, ValueError) as error:
-            if isinstance(error, LoadFailed):
-                raise
             _LOG.debug("%s is copied into memory: mapping it fails: %s", path, error)
             return None
+        if pages is None:
+            msg = f"{path} was replaced while it was being read"
+            raise LoadFailed(msg, hint="load the model again")
+        return pages
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:

@@ -1,0 +1,118 @@
+"""The data stage: what both tokenizers and both loaders make of the same texts (row A2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from pphub.alignment.asking import WELCOME
+from pphub.alignment.compare import compare
+from pphub.alignment.labelled import Example, has_tokenizer, read_tsv, sentences
+from pphub.alignment.paddle_side import load_paddle_tokenizer, paddle_batches
+from pphub.alignment.session import Skipped
+from pphub.alignment.stages.result import Found
+from pphub.alignment.torch_side import load_torch_tokenizer, torch_batches
+from pphub.alignment.values import EXACT
+from pphub.errors import LoadFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pphub.alignment.session import Session
+
+__all__ = ["run_data"]
+
+_TEXTS: Final = 32
+_BATCH: Final = 4
+_LENGTH: Final = 128
+_OTHERS: Final = (
+    WELCOME,
+    "天气不错",
+    "请输入测试样例",
+    "MIXED Case, and; punctuation -- (all of it)!",
+    "  spaces   here\tand there ",
+    "naïve café, Ångström",
+    "1,234.50 is 3/4 of 1646",
+    "extraordinarily unpronounceable antidisestablishmentarianism",
+    "word " * 200,
+)
+"""Where tokenizers go apart: other scripts, case, blanks, accents, numbers, rare words, more than fits."""
+_FIELDS: Final = ("input_ids", "token_type_ids")
+
+
+def run_data(session: Session) -> Found:
+    """Compare ids, types and lengths of single texts, and padded batches in order."""
+    if not has_tokenizer(session.subject.torch):
+        msg = "the torch folder holds no tokenizer"
+        raise Skipped(msg)
+    labelled = read_tsv(session.options.data) if session.options.data else sentences(_TEXTS, _TEXTS)
+    examples = labelled.train
+    try:
+        torch = load_torch_tokenizer(session.subject.torch)
+    except LoadFailed as error:
+        msg = f"there is no tokenizer in torch to hold Paddle's against: {error.message}"
+        raise Skipped(msg) from error
+    paddle = load_paddle_tokenizer(session.subject.paddle)
+    found = Found(inputs=f"{len(examples)} texts ({labelled.origin}), {len(_OTHERS)} others; at most {_LENGTH} tokens")
+    found.notes.append(f"tokenizers: {type(torch).__name__} and {type(paddle).__name__}")
+    others = [Example(text, None, 0) for text in _OTHERS]
+    encoded: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = []
+    for number, example in enumerate([*examples, *others]):
+        left = torch(example.text, example.pair, truncation=True, max_length=_LENGTH)
+        right = paddle(example.text, example.pair, truncation=True, max_length=_LENGTH)
+        encoded.append((left, right))
+        _compare_fields(session, found, f"text {number} {example.text[:30]!r}", left, right, left.keys())
+    _compare_lengths(session, found, encoded)
+    _compare_batches(session, found, examples, encoded[: len(examples)], (torch, paddle))
+    return found
+
+
+def _compare_fields(
+    session: Session, found: Found, name: str, left: Mapping[str, Any], right: Mapping[str, Any], there: Any
+) -> None:
+    for field in _FIELDS:
+        if field in there:
+            torch, paddle = np.array(left[field], np.int64), np.array(right.get(field, []), np.int64)
+            difference = compare(f"{name} {field}", torch, paddle, EXACT)
+            found.differences.append(difference)
+            session.log("data", difference.name, torch, paddle)
+
+
+def _compare_lengths(session: Session, found: Found, encoded: Sequence[tuple[Mapping[str, Any], ...]]) -> None:
+    torch, paddle = (np.array([len(each[side]["input_ids"]) for each in encoded], np.int64) for side in (0, 1))
+    found.differences.append(compare("lengths", torch, paddle, EXACT))
+    session.log("data", "lengths", torch, paddle)
+
+
+def _compare_batches(
+    session: Session,
+    found: Found,
+    examples: Sequence[Example],
+    encoded: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]],
+    tokenizers: tuple[Any, Any],
+) -> None:
+    """What the loaders and collators of both frameworks make of it, in order."""
+    if tokenizers[0].pad_token is None:
+        found.notes.append("no padded batches: the tokenizer has no padding token")
+        return
+    rows: list[list[dict[str, Any]]] = []
+    for side in (0, 1):
+        fields = [field for field in _FIELDS if field in encoded[0][side] and field in encoded[0][0]]
+        rows.append(
+            [
+                {**{field: list(pair[side][field]) for field in fields}, "labels": example.label}
+                for pair, example in zip(encoded, examples, strict=True)
+            ]
+        )
+    torch = torch_batches(rows[0], tokenizers[0], _BATCH)
+    paddle = paddle_batches(rows[1], tokenizers[1], _BATCH)
+    if len(torch) != len(paddle):
+        found.fail(f"torch makes {len(torch)} batches, Paddle {len(paddle)}")
+    for number, (left, right) in enumerate(zip(torch, paddle, strict=False)):
+        for field in (*_FIELDS, "labels"):
+            if field in left:
+                values = right.get(field, np.empty(0, np.int64))
+                difference = compare(f"batch {number} {field}", left[field], values, EXACT)
+                found.differences.append(difference)
+                session.log("data", difference.name, left[field], values)

@@ -1,0 +1,306 @@
+"""The forward stage: parameters, hidden states layer by layer, and all outputs (rows A1 and C5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from pphub.alignment.asking import WELCOME, Question, fake_labels, make_questions
+from pphub.alignment.compare import compare
+from pphub.alignment.labelled import has_tokenizer
+from pphub.alignment.stages.result import Found
+from pphub.alignment.torch_side import load_torch_tokenizer
+from pphub.alignment.values import Difference, LayerDifference, Tolerance
+from pphub.errors import LoadFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pphub.alignment.bridge import ModulePair
+    from pphub.alignment.compare import Array
+    from pphub.alignment.manner import Manner
+    from pphub.alignment.session import Facts, Pair, Session
+    from pphub.alignment.sides import Answer, Keep, Side
+
+__all__ = ["Logits", "classifier_logits", "pair_outputs", "run_forward"]
+
+EPSILON_TOLERANCE: Final = Tolerance(1e-6, 1e-6, floor=0.0)
+"""Relative; the same number, written as it may be."""
+_TEXTUAL: Final = ("ids", "sequences")
+
+
+def run_forward(session: Session) -> Found:
+    """Ask both models the same, and compare what is in them, what goes through them and what comes out."""
+    pair = session.own
+    facts = session.facts(pair)
+    found = Found()
+    questions = [*make_questions(pair.manner, facts.config, session.options.sizes), *_welcome(session, found)]
+    asked = _ask(session, pair, questions, whole=True)
+    found.inputs = "; ".join(question.describe() for question in questions)
+    facts = session.known(pair)
+    found.parameters = facts.parameters
+    if facts.fresh:
+        found.notes.append(f"not in the checkpoint, given the same numbers on both sides: {', '.join(facts.fresh)}")
+    if not pair.manner.padded:
+        found.notes.append("not asked with padding: by a mask, Paddle's class means something else than torch's")
+    for question, answers in zip(questions, asked, strict=True):
+        if answers is None:
+            found.notes.append(f"not compared with {question.label}: one of the classes refuses them with an error")
+            continue
+        torch, paddle = answers
+        _compare_outputs(session, pair.manner, question, torch, paddle, found)
+        found.layers += _compare_layers(session, facts.modules, question, torch, paddle, len(found.layers))
+    _compare_epsilons(facts, found)
+    _look_closer(session, pair, questions, found)
+    _compare_logits(session, found)
+    _judge(found)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Logits:
+    """What the classifiers of both sides say of the made-up inputs: [batch, 2] each, and the labels [batch]."""
+
+    torch: Array
+    paddle: Array
+    labels: Array
+
+
+def classifier_logits(session: Session) -> Logits:
+    """The logits of a classifier with the same weights on both sides; computed once.
+
+    Raises:
+        Skipped: the family has none.
+    """
+    pair = session.classifier()
+
+    def make() -> Logits:
+        (question, *_) = make_questions(pair.manner, session.facts(pair).config, session.options.sizes)
+        (answers,) = _ask(session, pair, [question], whole=False)
+        assert answers is not None  # noqa: S101  only optional questions may go unanswered
+        torch, paddle = answers
+        named = {name: arrays for name, *arrays in pair_outputs(pair.manner, torch, paddle)}
+        left, right = named["logits"]
+        return Logits(left, right, fake_labels(len(left)))
+
+    found: Logits = session.once("classifier logits", make)
+    return found
+
+
+def pair_outputs(manner: Manner, torch: Answer, paddle: Answer) -> list[tuple[str, Array, Array]]:
+    """The outputs that correspond, with torch's names.
+
+    Raises:
+        LoadFailed: the two sides give different numbers of them, or none.
+    """
+    if manner.outputs is not None:
+        named = dict(zip(torch.names, torch.outputs, strict=True))
+        missing = [name for name, place in manner.outputs if name not in named or place >= len(paddle.outputs)]
+        if missing:
+            msg = f"an output is missing on one side: {', '.join(missing)}"
+            raise LoadFailed(msg, hint="see manners.toml for what is expected of the class")
+        return [(name, named[name], paddle.outputs[place]) for name, place in manner.outputs]
+    if len(torch.outputs) != len(paddle.outputs) or not torch.outputs:
+        shapes = [list(array.shape) for array in paddle.outputs]
+        msg = f"torch gives {len(torch.outputs)} outputs ({', '.join(torch.names)}), Paddle {len(shapes)}: {shapes}"
+        raise LoadFailed(msg, hint="the two classes are not one model")
+    return list(zip(torch.names, torch.outputs, paddle.outputs, strict=True))
+
+
+def _welcome(session: Session, found: Found) -> list[Question]:
+    """The guide's text, in ids of torch's tokenizer: whether Paddle's makes the same ids is for the stage `data`."""
+    pair = session.own
+    if pair.manner.ask not in _TEXTUAL:
+        return []
+    if not has_tokenizer(session.subject.torch):
+        found.notes.append("not asked the text of the guide: the folder holds no tokenizer")
+        return []
+    try:
+        encoded = load_torch_tokenizer(session.subject.torch)(WELCOME)
+    except LoadFailed as error:
+        found.notes.append(f"not asked the text of the guide: {error.message}")
+        return []
+    names = ["input_ids"] + ["token_type_ids"] * ("token_type_ids" in encoded)
+    inputs = {name: np.array([encoded[name]], np.int64) for name in names}
+    if pair.manner.ask == "sequences":
+        inputs = {"input_ids": inputs["input_ids"], "decoder_input_ids": inputs["input_ids"]}
+    words = getattr(session.facts(pair).config, "vocab_size", None)
+    if isinstance(words, int) and int(inputs["input_ids"].max()) >= words:
+        found.notes.append("not asked the text of the guide: the tokenizer has more words than the model")
+        return []
+    return [Question(f'the text "{WELCOME}"', inputs)]
+
+
+def _ask(
+    session: Session, pair: Pair, questions: Sequence[Question], *, whole: bool, inside: str | None = None
+) -> list[tuple[Answer, Answer] | None]:
+    """Ask torch everything, then Paddle; None for an optional question that one of them refuses.
+
+    Args:
+        session: the session.
+        pair: whom to ask.
+        questions: what.
+        whole: look at the layers, and at the modules that are in none.
+        inside: look at the modules of this layer of torch's.
+    """
+    modules = session.known(pair).modules if whole or inside is not None else ()
+    chosen = [each for each in modules if (each.within == inside if inside is not None else each.within is None)]
+    title = f"forward of {pair.torch}"
+    left: list[Answer | None] = []
+    right: list[Answer | None] = []
+    with session.torch(pair) as torch, session.work(f"{title} in torch", len(questions), torch) as step:
+        for question in questions:
+            left.append(_answer(torch, question, pair.manner, [each.torch for each in chosen], session.keep))
+            step()
+    with session.paddle(pair) as paddle, session.work(f"{title} in Paddle", len(questions), paddle) as step:
+        for question in questions:
+            right.append(_answer(paddle, question, pair.manner, [each.paddle for each in chosen], session.keep))
+            step()
+    return [(a, b) if a is not None and b is not None else None for a, b in zip(left, right, strict=True)]
+
+
+def _answer(side: Side, question: Question, manner: Manner, taps: Sequence[str], keep: Keep) -> Answer | None:
+    try:
+        return side.answer(question.inputs, manner, taps, keep)
+    except LoadFailed:
+        if not question.optional:
+            raise
+        return None
+
+
+def _compare_outputs(
+    session: Session, manner: Manner, question: Question, torch: Answer, paddle: Answer, found: Found
+) -> None:
+    for name, left, right in pair_outputs(manner, torch, paddle):
+        label = f"{name}: {question.label}"
+        difference = compare(label, left, right, session.options.tolerance, _keep(question, left))
+        found.differences.append(difference)
+        session.log("forward", label, left, right)
+
+
+def _compare_layers(
+    session: Session,
+    modules: Sequence[ModulePair],
+    question: Question,
+    torch: Answer,
+    paddle: Answer,
+    begin: int,
+) -> list[LayerDifference]:
+    partners = {each.torch: each for each in modules}
+    layers: list[LayerDifference] = []
+    for name in torch.order:
+        pair = partners[name]
+        left, right = torch.taps[name], paddle.taps.get(pair.paddle, ())
+        if not right:
+            continue  # Paddle's class uses the parameters without calling the module
+        difference, note = None, None
+        if len(left) != len(right):
+            note = f"called {len(left)} times in torch and {len(right)} times in Paddle"
+        elif shapes := [(a.shape, b.shape) for a, b in zip(left, right, strict=True) if a.shape != b.shape]:
+            note = f"laid out as {list(shapes[0][0])} in torch and {list(shapes[0][1])} in Paddle"
+        else:
+            calls = [
+                compare(name, a, b, session.options.tolerance, _keep(question, a))
+                for a, b in zip(left, right, strict=True)
+            ]
+            difference = max(calls, key=lambda each: each.excess)
+        kind = "layer" if pair.layer else "module"
+        layers.append(
+            LayerDifference(begin + len(layers), name, pair.paddle, kind, question.label, difference, note)  # type: ignore[arg-type]
+        )
+    return layers
+
+
+def _keep(question: Question, array: Array) -> Array | None:
+    """What is said of padding does not count, where the array has a place for each token."""
+    keep = question.keep
+    return keep if keep is not None and array.shape[: keep.ndim] == keep.shape else None
+
+
+def _compare_epsilons(facts: Facts, found: Found) -> None:
+    """Of the norms that correspond: a wrong one may change less than rounding does where the input is wide."""
+    pairs = [each for each in facts.modules if each.torch in facts.epsilons and each.paddle in facts.paddle_epsilons]
+    if pairs:
+        torch = np.array([facts.epsilons[each.torch] for each in pairs])
+        paddle = np.array([facts.paddle_epsilons[each.paddle] for each in pairs])
+        difference = compare("epsilons of the norms", torch, paddle, EPSILON_TOLERANCE)
+        found.differences.append(difference)
+        if not difference.passed and difference.worst is not None:
+            culprit = pairs[difference.worst.index[0]]
+            found.fail(
+                f"the epsilon of {culprit.torch} (Paddle: {culprit.paddle}) is {difference.worst.torch:g} in torch and "
+                f"{difference.worst.paddle:g} in Paddle"
+            )
+
+
+def _look_closer(session: Session, pair: Pair, questions: Sequence[Question], found: Found) -> None:
+    """Name the module within the first layer that diverges."""
+    first = next((each for each in found.layers if _diverges(each)), None)
+    if first is None:
+        return
+    found.first = f"{first.torch} (Paddle: {first.paddle})"
+    if first.kind == "module":
+        return
+    question = next(each for each in questions if each.label == first.question)
+    (answers,) = _ask(session, pair, [question], whole=False, inside=first.torch)
+    assert answers is not None  # noqa: S101  it was answered before
+    torch, paddle = answers
+    inner = _compare_layers(session, session.known(pair).modules, question, torch, paddle, len(found.layers))
+    found.layers += inner
+    culprit = next((each for each in inner if _diverges(each)), None)
+    if culprit is not None:
+        found.first = f"{first.torch} (Paddle: {first.paddle}), in it {culprit.torch} (Paddle: {culprit.paddle})"
+
+
+def _diverges(layer: LayerDifference) -> bool:
+    return layer.difference is not None and not layer.difference.passed
+
+
+def _compare_logits(session: Session, found: Found) -> None:
+    """The row's own figure: a classifier with weights of its own, on the made-up inputs."""
+    from pphub.alignment.session import Skipped
+
+    if session.own.torch.endswith("ForSequenceClassification"):
+        return  # compared already
+    try:
+        logits = classifier_logits(session)
+    except (Skipped, LoadFailed) as error:
+        found.notes.append(f"no logits of a classifier: {str(error).splitlines()[0]}")
+        return
+    name = f"logits: {session.classifier().torch}"
+    found.differences.append(compare(name, logits.torch, logits.paddle, session.options.tolerance))
+    session.log("forward", name, logits.torch, logits.paddle)
+
+
+def _judge(found: Found) -> None:
+    """Outputs, parameters, epsilons and the hidden states of the layers decide; other modules tell where it begins.
+
+    A class may add a bias within a module or after it, and be the same model.
+    """
+    parameters = found.parameters
+    if parameters is not None:
+        if not parameters.compared:
+            found.fail("no parameter of the two models was compared")
+        if parameters.unequal:
+            first, count = parameters.unequal[0], len(parameters.unequal)
+            found.fail(f"{count} of {parameters.compared} parameters differ: {_named(parameters.unequal)}")
+            if found.first is None:
+                found.first = first.name
+        if parameters.unread:
+            found.fail(f"parameters that torch has no counterpart for: {', '.join(parameters.unread[:10])}")
+        if parameters.unused:
+            found.fail(f"parameters that Paddle's class has no place for: {', '.join(parameters.unused[:10])}")
+    diverging = [each for each in found.layers if _diverges(each)]
+    if any(each.kind == "layer" for each in diverging):
+        found.fail(f"the first module that diverges is {found.first}")
+    elif diverging and not found.failures and all(each.passed for each in found.differences):
+        found.first = None
+        names = ", ".join(sorted({each.torch for each in diverging}))
+        found.notes.append(f"these modules give something else in Paddle, which the outputs make up for: {names}")
+
+
+def _named(differences: Sequence[Difference]) -> str:
+    more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
+    return ", ".join(each.name for each in differences[:3]) + more

@@ -1,0 +1,502 @@
+"""`hub align`: right models pass with figures like the guide's, and everything else is caught, where it is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import pphub
+from conftest import MINILM, WEIGHTS
+from matrix import Row, build, save
+from pphub.alignment import schedules
+from pphub.alignment.asking import Sizes
+from pphub.alignment.compare import compare
+from pphub.alignment.paddle_side import paddle_rates
+from pphub.alignment.record import PROOF_FILE, describe_proof, proof_problems, read_proof
+from pphub.alignment.report import report_document
+from pphub.alignment.run import align, check_sides, run_stages
+from pphub.alignment.session import Options, Session
+from pphub.alignment.stages.schedule import run_schedule
+from pphub.alignment.stages.train import TASKS
+from pphub.alignment.subject import find_subject
+from pphub.alignment.values import EXACT, Report, StageResult, Tolerance
+from pphub.checkpoint.folder import read_weights
+from pphub.cli import main
+from pphub.errors import Corrupt, UsageError
+from pphub_cache.progress import SilentProgress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+GPT2 = WEIGHTS / "mgm" / "resources" / "general_model"
+QUIET = SilentProgress()
+STRICT = Tolerance(1e-6, 1e-5)
+SMALL: dict[str, Any] = {"vocab_size": 30522, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4}
+SMALL |= {"intermediate_size": 48, "max_position_embeddings": 160}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A small BERT with a real vocabulary: torch's folder and its conversion, which tests copy before they touch it."""
+    folder = tmp_path_factory.mktemp("small")
+    torch = save(build(Row("bert", "BertModel", "BertConfig", SMALL)), folder / "torch")
+    for name in ("vocab.txt", "tokenizer_config.json", "special_tokens_map.json"):
+        shutil.copy(MINILM / name, torch / name)
+    return torch, pphub.convert(torch, folder / "paddle", progress=QUIET)
+
+
+def stage_of(report: Report, name: str) -> StageResult:
+    return next(stage for stage in report.stages if stage.name == name)
+
+
+def align_small(paddle: Path, torch: Path, *stages: str, **options: Any) -> Report:
+    subject = find_subject(paddle, torch, QUIET)
+    return run_stages(subject, stages or ("forward",), Options(sizes=Sizes(2, 12), **options), QUIET)
+
+
+# -- real models
+
+
+def test_minilm_passes_all_stages_that_apply(tmp_path: Path) -> None:
+    paddle = pphub.convert(MINILM, tmp_path / "paddle", progress=QUIET)
+    report = align(paddle, stages="all", task="sst2", steps=3, report=tmp_path / "report", progress=QUIET)
+    assert report.passed
+    assert {stage.name: stage.status for stage in report.stages} == dict.fromkeys(
+        ("forward", "data", "metric", "loss", "schedule", "backward", "train sst2"), "passed"
+    )
+    forward = stage_of(report, "forward")
+    assert forward.mean is not None
+    assert 0 < forward.mean <= 1e-6  # two frameworks never agree to the last bit: 0 would be one framework twice
+    assert forward.parameters is not None
+    assert (forward.parameters.compared, forward.parameters.unequal) == (103, ())
+    layers = [each for each in forward.layers if each.kind == "layer" and each.question == "made-up inputs"]
+    assert [each.torch for each in layers] == [f"encoder.layer.{number}" for number in range(6)]
+    assert stage_of(report, "train sst2").notes[-1] == "accuracy after training: torch 1.0000, Paddle 1.0000"
+    assert (report.torch.framework, report.torch.kind, report.paddle.framework) == ("torch", "BertModel", "paddle")
+    assert report.torch.files["model.safetensors"].startswith("53aa51172d14")
+    # The proof lies beside the conversion, and belongs to these files only.
+    assert report.recorded == str(paddle / PROOF_FILE)
+    assert "aligned: forward, data" in (describe_proof(paddle) or "")
+    assert proof_problems(paddle) == []
+    written = json.loads((tmp_path / "report" / "report.json").read_bytes())
+    assert written["passed"] is True
+    assert written["sides"]["paddle"]["files"] == dict(report.paddle.files)
+    with (paddle / "model_state.pdparams").open("r+b") as stream:
+        stream.seek(5000)
+        stream.write(b"\0\1\2\3")
+    assert proof_problems(paddle) == ["model_state.pdparams is not the file that was aligned"]
+
+
+def test_gpt2_passes_all_stages_that_apply() -> None:
+    report = align(GPT2, stages="all", task="qnli", steps=2, progress=QUIET)
+    assert report.passed, [stage.reason for stage in report.stages]
+    assert {stage.name for stage in report.stages if stage.status == "skipped"} == {"data"}
+    forward = stage_of(report, "forward")
+    assert forward.scaled is not None
+    assert forward.scaled[0] <= 1e-6
+    assert forward.parameters is not None
+    assert forward.parameters.unread == ()
+    assert stage_of(report, "train qnli").rows == "A8"
+
+
+# -- what is wrong is caught
+
+
+def change_weights(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:
+    import paddle
+
+    def mutate(folder: Path) -> None:
+        values = {name: np.array(tensor.read()) for name, tensor in read_weights(folder / WEIGHTS_NAME).items()}
+        change(values)
+        paddle.save(values, str(folder / WEIGHTS_NAME))
+
+    return mutate
+
+
+def edit_json(path: Path, **values: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_bytes()), **values}), encoding="utf-8")
+
+
+WEIGHTS_NAME = "model_state.pdparams"
+Q, K = "encoder.layers.1.self_attn.q_proj.weight", "encoder.layers.1.self_attn.k_proj.weight"
+V = "encoder.layers.2.self_attn.v_proj.weight"
+
+
+def swap_query_and_key(values: dict[str, Any]) -> None:
+    values[Q], values[K] = values[K], values[Q]
+
+
+def skip_a_transpose(values: dict[str, Any]) -> None:
+    values[V] = np.ascontiguousarray(values[V].T)
+
+
+def zero_a_bias(values: dict[str, Any]) -> None:
+    values["encoder.layers.0.linear1.bias"][:] = 0
+
+
+def perturb_one_weight(values: dict[str, Any]) -> None:
+    values["encoder.layers.2.linear2.weight"][3, 7] += 1e-3
+
+
+def put_a_nan(values: dict[str, Any]) -> None:
+    values["encoder.layers.1.norm1.weight"][5] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("change", "layer", "module", "count"),
+    [
+        (swap_query_and_key, "encoder.layer.1", "attention.self.query", 2),
+        (skip_a_transpose, "encoder.layer.2", "attention.self.value", 1),
+        (zero_a_bias, "encoder.layer.0", "intermediate.dense", 1),
+        (perturb_one_weight, "encoder.layer.2", "output.dense", 1),
+        (put_a_nan, "encoder.layer.1", "attention.output.LayerNorm", 1),
+    ],
+)
+def test_wrong_weights_are_caught_and_named(
+    tmp_path: Path, small: tuple[Path, Path], change: Any, layer: str, module: str, count: int
+) -> None:
+    paddle = Path(shutil.copytree(small[1], tmp_path / "paddle"))
+    change_weights(change)(paddle)
+    forward = stage_of(align_small(paddle, small[0]), "forward")
+    assert forward.status == "failed"
+    assert forward.parameters is not None
+    assert len(forward.parameters.unequal) == count
+    assert layer in forward.parameters.unequal[0].name
+    assert forward.first is not None
+    assert forward.first.startswith(f"{layer} ")
+    assert f"{layer}.{module} " in forward.first
+
+
+def test_what_is_too_small_for_the_outputs_is_caught_in_the_parameters(
+    tmp_path: Path, small: tuple[Path, Path]
+) -> None:
+    paddle = Path(shutil.copytree(small[1], tmp_path / "paddle"))
+
+    def change(values: dict[str, Any]) -> None:
+        values["embeddings.word_embeddings.weight"][30000, 3] += 1e-3  # a word that nobody asks
+
+    change_weights(change)(paddle)
+    forward = stage_of(align_small(paddle, small[0]), "forward")
+    assert forward.status == "failed"
+    assert all(each.passed for each in forward.differences)
+    assert forward.reason.startswith("1 of 55 parameters differ: embeddings.word_embeddings.weight")
+    assert forward.parameters is not None
+    (found,) = forward.parameters.unequal
+    assert found.worst is not None
+    assert found.worst.index == (30000, 3)
+    assert found.max == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_a_wrong_epsilon_is_caught(tmp_path: Path, small: tuple[Path, Path]) -> None:
+    paddle = Path(shutil.copytree(small[1], tmp_path / "paddle"))
+    edit_json(paddle / "config.json", layer_norm_eps=1e-5)
+    edit_json(paddle / "conversion.json", epsilon=1e-5)
+    forward = stage_of(align_small(paddle, small[0]), "forward")
+    assert forward.status == "failed"
+    assert forward.parameters is not None
+    assert forward.parameters.unequal == ()
+    assert forward.first == "embeddings.LayerNorm (Paddle: embeddings.layer_norm)"
+    assert "is 1e-12 in torch and 1e-05 in Paddle" in forward.reason
+
+
+def test_a_wrong_gelu_is_caught(tmp_path: Path) -> None:
+    settings = SMALL | {"vocab_size": 60, "embedding_size": 16, "hidden_act": "gelu_new"}
+    torch = save(build(Row("albert", "AlbertModel", "AlbertConfig", settings)), tmp_path / "torch")
+    paddle = pphub.convert(torch, tmp_path / "paddle", progress=QUIET)
+    assert align_small(paddle, torch).passed
+    edit_json(paddle / "config.json", hidden_act="gelu")
+    forward = stage_of(align_small(paddle, torch), "forward")
+    assert forward.status == "failed"
+    assert forward.parameters is not None
+    assert forward.parameters.unequal == ()
+    assert forward.first is not None
+    assert forward.first.startswith("encoder.albert_layer_groups.0 ")
+
+
+def test_one_token_off_is_caught_by_the_stage_of_data(tmp_path: Path, small: tuple[Path, Path]) -> None:
+    paddle = Path(shutil.copytree(small[1], tmp_path / "paddle"))
+    words = (paddle / "vocab.txt").read_text(encoding="utf-8").split("\n")
+    first, second = words.index("novel"), words.index("concert")
+    words[first], words[second] = words[second], words[first]
+    (paddle / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+    report = align_small(paddle, small[0], "forward", "data")
+    assert stage_of(report, "forward").status == "passed"
+    data = stage_of(report, "data")
+    assert data.status == "failed"
+    assert data.worst is not None
+    assert "concert" in data.worst.name
+    assert len([each for each in data.differences if not each.passed]) == 7  # texts with either word, and their batches
+    assert stage_of(align_small(small[1], small[0], "data"), "data").status == "passed"
+
+
+def test_one_step_off_is_caught_by_the_stage_of_schedules(small: tuple[Path, Path]) -> None:
+    def late(kind: str, rate: float, warmup: int, total: int) -> list[float]:
+        return [0.0, *paddle_rates(kind, rate, warmup, total)[:-1]]
+
+    with Session(find_subject(small[1], small[0], QUIET), Options(), QUIET) as session:
+        right, wrong = run_schedule(session), run_schedule(session, paddle_rates=late)
+    assert all(each.passed for each in right.differences)
+    assert [each.name for each in wrong.differences if each.passed] == [
+        f"{kind}: the formula and torch" for kind in schedules.KINDS
+    ]
+    # The seeds' tolerance, an absolute 1e-6, sees nothing of it.
+    assert all(each.mean < 1e-6 for each in wrong.differences)
+
+
+def test_the_cosine_of_the_guide_is_settled() -> None:
+    """Torch's is the formula's; PaddleNLP's default is another curve; the guide's three figures are their distance."""
+    default = paddle_rates("cosine", schedules.RATE, schedules.WARMUP, schedules.TOTAL, default=True)
+    formula, wave = schedules.rates("cosine"), schedules.whole_wave()
+    assert default == pytest.approx(wave, rel=1e-12, abs=1e-20)
+    gaps = [abs(formula[step + 1] - default[step + 1]) for step in (500, 700, 900)]
+    assert gaps == pytest.approx([9.35605818719964e-06, 1.3681476625617212e-05, 1.8924391285779562e-05], rel=1e-9)
+
+
+def test_training_from_other_parameters_is_no_proof(tmp_path: Path, small: tuple[Path, Path]) -> None:
+    paddle = Path(shutil.copytree(small[1], tmp_path / "paddle"))
+    change_weights(swap_query_and_key)(paddle)
+    backward = stage_of(align_small(paddle, small[0], "backward", steps=2), "backward")
+    assert backward.status == "failed"
+    assert "do not begin with the same parameters: bert.encoder.layers.1.self_attn.q_proj.weight" in backward.reason
+
+
+def test_a_nan_on_both_sides_fails(tmp_path: Path, small: tuple[Path, Path]) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    torch = Path(shutil.copytree(small[0], tmp_path / "torch"))
+    values = load_file(torch / "model.safetensors")
+    values["encoder.layer.0.output.dense.bias"][2] = np.nan
+    save_file(values, torch / "model.safetensors", metadata={"format": "pt"})
+    forward = stage_of(align_small(torch, torch), "forward")
+    assert forward.status == "failed"
+    assert "torch has nan at " in forward.reason
+
+
+# -- the comparison itself
+
+
+@pytest.mark.parametrize(
+    ("torch", "paddle", "problem"),
+    [
+        (
+            np.zeros((2, 3), np.float32),
+            np.zeros((3, 2), np.float32),
+            "shapes differ: torch has [2, 3], paddle has [3, 2]",
+        ),
+        (np.zeros((2, 1), np.float32), np.zeros(2, np.float32), "shapes differ"),
+        (np.zeros((0, 4), np.float32), np.zeros((0, 4), np.float32), "nothing was compared"),
+        (np.array([1.0, np.nan]), np.array([1.0, np.nan]), "torch has nan at [1]"),
+        (np.array([1.0, 2.0]), np.array([np.inf, 2.0]), "paddle has inf at [0]"),
+        (np.array([1, 2]), np.array([1.0, 2.0]), "differ in kind"),
+        (np.array(["a"]), np.array(["a"]), "differ in kind"),
+    ],
+)
+def test_what_cannot_be_compared_fails(torch: Any, paddle: Any, problem: str) -> None:
+    found = compare("x", torch, paddle, Tolerance(1e9, 1e9))
+    assert not found.passed
+    assert found.problem is not None
+    assert problem in found.problem
+    assert found.excess == float("inf")
+
+
+def test_one_element_of_many_is_not_hidden_by_the_mean() -> None:
+    left = np.random.default_rng(0).normal(size=(1000, 2000)).astype(np.float32)
+    right = left.copy()
+    right[321, 1234] += 1.0
+    found = compare("x", left, right, STRICT)
+    assert found.mean < 1e-6
+    assert not found.passed
+    assert found.worst is not None
+    assert found.worst.index == (321, 1234)
+    assert sum(found.counts) == found.elements == 2_000_000
+    assert not compare("x", left, left + np.float32(3e-6), STRICT).passed  # nor a small shift of all by the maximum
+    assert compare("x", left, left, STRICT).passed
+
+
+def test_large_values_are_held_to_as_many_digits_and_small_ones_are_not_let_off() -> None:
+    left = np.full((4, 8), 1000.0)
+    assert compare("x", left, left + 1e-4, STRICT).passed
+    assert not compare("x", left, left + 1e-2, STRICT).passed
+    left[0] = 0.01
+    assert not compare("x", left / 1e5, left / 1e5 + 1e-4, STRICT).passed
+    assert not compare("x", np.full(4, 1e-8), np.full(4, 2e-8), replace(STRICT, floor=0.0)).passed
+    assert compare("x", np.full(4, 1e-8), np.full(4, 2e-8), STRICT).passed
+
+
+def test_only_what_is_kept_counts_and_the_place_is_that_of_the_whole() -> None:
+    left, right = np.zeros((2, 3, 4)), np.zeros((2, 3, 4))
+    right[0, 2] = np.nan
+    right[1, 1, 3] = 1
+    keep = np.array([[1, 1, 0], [1, 1, 1]])
+    found = compare("x", left, right, STRICT, keep)
+    assert found.problem is None
+    assert found.worst is not None
+    assert found.worst.index == (1, 1, 3)
+    assert found.elements == 20
+
+
+def test_integers_are_equal_or_not() -> None:
+    assert not compare("ids", np.array([5, 6]), np.array([5, 7]), Tolerance(10, 10)).passed
+    assert compare("ids", np.array([5, 6]), np.array([5, 6]), Tolerance(10, 10)).tolerance == EXACT
+
+
+# -- what makes a run void
+
+
+def test_two_sides_of_one_framework_prove_nothing(small: tuple[Path, Path]) -> None:
+    with pytest.raises(UsageError, match="both sides would be Paddle's, which proves nothing"):
+        align(small[1], small[1], progress=QUIET)
+    report = align_small(small[1], small[0])
+    assert report.passed
+    twice = replace(report, paddle=report.torch, problems=check_sides(report.torch, report.torch))
+    assert not twice.passed
+    assert twice.problems[0] == "both sides are torch: a framework held against itself proves nothing"
+    assert not replace(report, stages=()).passed
+    assert not replace(report, stages=tuple(replace(each, status="skipped") for each in report.stages)).passed
+
+
+@pytest.mark.parametrize("missing", ["torch", "transformers", "paddle"])
+def test_a_missing_framework_is_named_with_the_command(missing: str) -> None:
+    command = f"""
+import sys
+sys.modules[{missing!r}] = None
+from pphub.cli import main
+sys.exit(main(["align", {str(GPT2)!r}, "-q"]))
+"""
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert f"the package {missing!r}" in done.stderr
+    assert "hint: pip install " in done.stderr
+    assert "pphub[paddle" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# -- the command
+
+
+def test_the_command_prints_a_line_a_stage(small: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    torch, paddle = small
+    assert main(["align", str(paddle), "--against", str(torch), "--stages", "forward,metric", "-q"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines] == [["forward", "passed"], ["metric", "passed"]]
+    assert "55 of 55 parameters equal, 3 layers" in lines[0]
+    assert " allowed 1e-06 and 1e-05 " in lines[0]
+
+
+def test_the_command_says_no_and_the_proof_is_gone(
+    tmp_path: Path, small: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch, paddle = small[0], Path(shutil.copytree(small[1], tmp_path / "paddle"))
+    command = ["align", str(paddle), "--against", str(torch), "--stages", "forward"]
+    assert main([*command, "-q"]) == 0
+    assert read_proof(paddle) is not None
+    change_weights(zero_a_bias)(paddle)
+    assert proof_problems(paddle) == ["model_state.pdparams is not the file that was aligned"]
+    capsys.readouterr()
+    assert main([*command, "--json"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert document["passed"] is False
+    (stage,) = document["stages"]
+    assert stage["status"] == "failed"
+    assert stage["first"].startswith("encoder.layer.0 ")
+    assert stage["tolerance"]["given_by_user"] is False
+    assert "|torch - paddle| / scale" in stage["tolerance"]["rule"]
+    assert not (paddle / PROOF_FILE).exists()
+
+
+def test_a_tolerance_of_the_user_is_told(tmp_path: Path, small: tuple[Path, Path]) -> None:
+    torch, paddle = small[0], Path(shutil.copytree(small[1], tmp_path / "paddle"))
+    report = align(paddle, torch, "forward", tolerance=(1e-3, 1e-2), progress=QUIET)
+    stage = report_document(report)["stages"][0]  # type: ignore[index]
+    assert stage["tolerance"]["given_by_user"] is True
+    assert (describe_proof(paddle) or "").endswith("tolerance of forward given by the user")
+
+
+def test_low_memory_finds_the_same(small: tuple[Path, Path]) -> None:
+    usual = align_small(small[1], small[0], "forward", "loss", "backward", steps=2)
+    low = align_small(small[1], small[0], "forward", "loss", "backward", steps=2, low_memory=True)
+    assert usual.passed
+    assert low.passed
+    for first, second in zip(usual.stages, low.stages, strict=True):
+        assert [(each.name, each.max) for each in first.differences] == [
+            (each.name, each.max) for each in second.differences
+        ]
+
+
+def test_a_paddle_folder_is_held_against_what_it_was_made_from(tmp_path: Path, small: tuple[Path, Path]) -> None:
+    torch = Path(shutil.copytree(small[0], tmp_path / "torch"))
+    paddle = pphub.convert(torch, tmp_path / "paddle", progress=QUIET)
+    assert find_subject(paddle, None, QUIET).torch == torch
+    with (torch / "config.json").open("a") as stream:
+        stream.write("\n")
+    with pytest.raises(Corrupt, match=r"config.json in .* is not what .* was made from"):
+        find_subject(paddle, None, QUIET)
+    (paddle / "conversion.json").unlink()
+    with pytest.raises(UsageError, match="nothing says what it was made from"):
+        find_subject(paddle, None, QUIET)
+    assert align_small(paddle, torch).passed  # with --against it needs no record
+
+
+def test_texts_of_the_user(tmp_path: Path, small: tuple[Path, Path]) -> None:
+    data = tmp_path / "texts.tsv"
+    lines = [f'a line {number} "quoted"\t{"yes" if number % 2 else "no"}' for number in range(9)]
+    data.write_text("\n".join(["sentence\tlabel", *lines]) + "\n", encoding="utf-8")
+    report = align_small(small[1], small[0], "data", "train", data=data, tasks=("sst2",))
+    assert report.passed
+    assert "texts.tsv, 9 lines" in report.stages[0].inputs
+    assert "texts.tsv, 9 lines" in report.stages[1].inputs
+    data.write_text("a\tb\n1\t2\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="no columns that are understood: a, b"):
+        align(small[1], small[0], data=data, progress=QUIET)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"stages": "forward,sideways"}, "there is no stage 'sideways'"),
+        ({"stages": ""}, "there is no stage ''"),
+        ({"task": "mnli"}, "there is no task 'mnli'"),
+        ({"tolerance": (0.0, 1e-5)}, "means nothing"),
+        ({"steps": 0}, "0 steps are none"),
+        ({"device": "tpu"}, "'tpu' is no device"),
+    ],
+)
+def test_options_that_cannot_be_meant(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        align("nothing-is-fetched", **options)
+
+
+def test_reprod_log_agrees(tmp_path: Path, small: tuple[Path, Path]) -> None:
+    """The tool of the users' guide, run on our files, in a process of its own: it sets up logging for all."""
+    stages = ("forward", "data", "metric", "loss", "schedule", "backward", "train")
+    report = align_small(small[1], small[0], *stages, reprod_log=tmp_path / "log", tasks=("sst2",), steps=2)
+    assert report.passed
+    assert len(list((tmp_path / "log").glob("*_torch.npy"))) == len(stages)
+    code = """
+import sys
+from reprod_log import ReprodDiffHelper
+for stage in sys.argv[2:]:
+    helper = ReprodDiffHelper()
+    sides = [helper.load_info(f"{sys.argv[1]}/{stage}_{side}.npy") for side in ("torch", "paddle")]
+    assert sides[0], stage
+    helper.compare_info(*sides)
+    helper.report(path=f"{sys.argv[1]}/{stage}.log", diff_threshold=1e-4 if "train" in stage else 1e-6)
+"""
+    names = [*stages[:-1], "train_A7"]
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code, str(tmp_path / "log"), *names], check=True)
+    for name in names:
+        assert (tmp_path / "log" / f"{name}.log").read_text().rstrip().endswith("diff check passed"), name
+
+
+def test_the_tasks_answer_the_rows() -> None:
+    assert {name: task.row for name, task in TASKS.items()} == {"sst2": "A7", "qnli": "A8"}
+    qnli = TASKS["qnli"]
+    assert (qnli.length, qnli.size, qnli.epochs, qnli.recipe.rate) == (128, 32, 1, 2e-5)
