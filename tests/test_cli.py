@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -359,3 +360,20 @@ def test_the_demo(tmp_path: Path) -> None:
         )
         assert 0.5 < related[0] < 0.8
         assert abs(unrelated[0]) < 0.2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device here")
+@pytest.mark.parametrize("arguments", [["list", "--json"], ["--version"], ["sources"], ["path", "no/such", "--json"]])
+def test_an_answer_that_cannot_be_written_is_one_line(arguments: list[str], home: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run([str(HUB), *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr == "hub: the answer could not be written: No space left on device\n"
+
+
+@pytest.mark.parametrize("end", ["2>&-", "2>/dev/full", ">&- 2>&-"])
+def test_nothing_depends_on_what_is_told(online: str, home: Path, end: str) -> None:
+    """A program without a console has no place for progress, and downloads all the same."""
+    command = f"{shlex.quote(str(HUB))} download org/tiny {end}"
+    assert subprocess.run(command, shell=True, check=False, stdout=subprocess.DEVNULL).returncode == 0
+    hub("path", "org/tiny")

@@ -209,7 +209,12 @@ class _Gathering:
         if want.file.digest is None or (self._has_neighbours(want.repo) and any(find_copies(want.repo, want.file))):
             return None
         fetched, content = fetch_small(want.file, size, want.offer, self._line)
-        if reused := self._reuse(replace(want, sha256=fetched.sha256)):  # it was here by another name
+        here = self._store.find_blob(fetched.sha256, size)  # perhaps it was, by another name
+        if (
+            here is not None
+            and here.read_bytes() == content
+            and (reused := self._reuse(replace(want, sha256=fetched.sha256)))
+        ):
             return reused
         task = self._progress.start(want.file.path, size)
         place = self._store.layout.partial(want.key)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -29,14 +30,17 @@ from pphub_cache.atomic import (
 from pphub_cache.layout import SNAPSHOT_FILE, Layout
 from pphub_cache.partial import bytes_in
 from pphub_cache.process import new_owner
-from pphub_cache.unsynced import defer, settle, sync_file
+from pphub_cache.unsynced import confirm, defer, settle, sync_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from pphub_cache.unsynced import Doubts
+
 __all__ = ["CachedFile", "Snapshot", "Store"]
 
+_LOG: Final = logging.getLogger("pphub")
 _FORMAT: Final = 1
 _MINUTE: Final = 60.0
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -118,24 +122,18 @@ class Store:
     Args:
         home: the cache.
         shared: others beneath it, which are only read.
-        tell: told, in a line, what takes long.
-
-    Raises:
-        StorageFailed: after a power cut, something damaged cannot be removed.
+        tell: told, in a line, what a restart of the machine has brought about; None for a warning in the log.
     """
 
-    def __init__(
-        self, home: Path, shared: tuple[Path, ...] = (), tell: Callable[[str], None] = lambda _line: None
-    ) -> None:
+    def __init__(self, home: Path, shared: tuple[Path, ...] = (), tell: Callable[[str], None] | None = None) -> None:
         self.layout = Layout(home)
-        self._shared = tuple(Layout(other) for other in shared if other != home)
-        for layout in (self.layout, *self._shared):
-            settle(layout, tell)
+        layouts = (self.layout, *(Layout(other) for other in shared if other != home))
+        self._layers = [(layout, settle(layout, tell, own=layout is self.layout)) for layout in layouts]
 
     def find(self, source: str, repo: str, revision: str | None) -> Iterator[Snapshot]:
         """The snapshots a revision stood for when it was last asked: here, then in the shared caches."""
-        for layout in (self.layout, *self._shared):
-            if snapshot := _find(layout, source, repo, revision):
+        for layout, doubts in self._layers:
+            if (snapshot := _find(layout, source, repo, revision)) and _is_whole(layout, snapshot, doubts):
                 yield snapshot
 
     def read(self, source: str, repo: str, commit: str) -> Snapshot | None:
@@ -151,7 +149,7 @@ class Store:
 
     def find_converted(self, key: str, is_complete: Callable[[Path], bool]) -> Path | None:
         """The folder of a conversion that is complete, here or in a shared cache."""
-        for layout in (self.layout, *self._shared):
+        for layout, _ in self._layers:
             if is_complete(layout.converted(key)):
                 return layout.converted(key)
         return None
@@ -160,9 +158,11 @@ class Store:
         """The content with this hash, here or in a shared cache beneath; one of another size is damaged."""
         if sha256 is None:
             return None
-        for layout in (self.layout, *self._shared):
+        for layout, doubts in self._layers:
             blob = layout.blob(sha256)
             with contextlib.suppress(OSError):
+                if doubts and doubts.is_damaged(blob):
+                    continue
                 if (blob.stat().st_size == size or (size is None and blob.is_file())) and os.access(blob, os.R_OK):
                     return blob
         return None
@@ -235,7 +235,9 @@ class Store:
         blob = self.layout.blob(sha256)
         with explain_os_errors("store a download", blob.parent):
             make_folder(blob.parent)
-            if blob.is_file() and blob.stat().st_size == content.stat().st_size:
+            from pphub_cache.digest import sha256_of  # not at the top: what is cached costs no import of hashes
+
+            if blob.is_file() and sha256_of(blob) == sha256:  # it came by another name, or without locks
                 content.unlink()
                 self.touch(blob)
                 return blob
@@ -251,12 +253,16 @@ class Store:
 
     def _move(self, content: Path, blob: Path) -> None:
         """Put a content in its place; the disk may have it later."""
-        if defer(self.layout, blob.name):
+        size = content.stat().st_size
+        deferred = defer(self.layout, blob.name, size)
+        if deferred:
             os.utime(content)  # what changed since the note was begun is looked at after a power cut
         else:
             sync_file(content)
         # A blob whose name is lost in a power cut is missed, and fetched again.
         move(content, blob, durable=False)
+        if deferred:
+            confirm(self.layout, blob.name, size)
 
     def link(self, path: Path, blob: Path) -> None:
         """Make a file show a blob."""
@@ -308,6 +314,17 @@ def _find(layout: Layout, source: str, repo: str, revision: str | None) -> Snaps
     except (OSError, UnicodeDecodeError):
         return None
     return _read(layout.snapshot(source, repo, commit), source, repo, commit) if _COMMIT.fullmatch(commit) else None
+
+
+def _is_whole(layout: Layout, snapshot: Snapshot, doubts: Doubts) -> bool:
+    """Whether nothing of a snapshot was damaged by a power cut, as far as there is reason to ask."""
+    if not doubts:
+        return True
+    stored = (file.sha256 for file in snapshot.files.values() if file.stored and file.sha256)
+    if any(doubts.is_damaged(layout.blob(sha256)) for sha256 in stored):
+        _LOG.warning("%s did not reach the disk whole, and is not used; its owner can mend it", snapshot.folder)
+        return False
+    return True
 
 
 def _read(folder: Path, source: str, repo: str, commit: str) -> Snapshot | None:

@@ -3,21 +3,25 @@
 The kernel writes a file to the disk when it likes; to wait for that can take longer than the download. As long as the
 machine runs, everybody reads what was written all the same. So before a process stores its first content it makes a
 note ``hub/unsynced/<boot>.<owner>`` durable, and adds to it what it stores. Who opens the cache later syncs what an old
-note lists, which by then costs next to nothing, and removes the note. A note of an earlier boot means that the machine
-stopped before that: what was written since the note was made is read and hashed before any of it is believed.
+note lists, which by then costs next to nothing, and removes the note. A note of another boot means that the machine may
+have stopped before that: what the note lists, and what was written since it was made, is read and hashed before any of
+it is believed. Whoever may write to the cache does that once, for all; others do it for what they use.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import re
 import threading
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from pphub.errors import StorageFailed
 from pphub.units import human_size
-from pphub_cache.atomic import explain_os_errors, file_mode, fsync_folder, make_folder, share
+from pphub_cache.atomic import fsync_folder, make_folder, share
 from pphub_cache.process import boot_id, new_owner
 
 if TYPE_CHECKING:
@@ -26,35 +30,49 @@ if TYPE_CHECKING:
 
     from pphub_cache.layout import Layout
 
-__all__ = ["defer", "settle", "sync_file"]
+__all__ = ["Doubts", "confirm", "defer", "settle", "sync_file"]
 
+_LOG: Final = logging.getLogger("pphub")
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _OLD: Final = 60.0  # seconds; kernels keep what was written to themselves for half of that
 _HOUR: Final = 3_600_000_000_000  # nanoseconds that a clock may have been put back
+_LARGE: Final = 16 << 20  # a content of so many bytes is worth waiting until the disk has its line
 _NOTES: Final[dict[Path, Path]] = {}  # folder of the notes → this process's own
 _NOTING: Final = threading.Lock()
-_SETTLED: Final[set[tuple[Path, str]]] = set()
+_DOUBTS: Final[dict[tuple[Path, str], Doubts]] = {}  # by cache and boot
+_SETTLING: Final = threading.RLock()
 
 
-def defer(layout: Layout, sha256: str) -> bool:
+# -- storing -------------------------------------------------------------------------------------------------
+
+
+def defer(layout: Layout, sha256: str, size: int) -> bool:
     """Note that a content is about to be stored; False if it cannot be noted, and must be synced before."""
     boot = boot_id()
     if boot is None:
         return False
     folder = layout.unsynced
-    line = f"{sha256}\n".encode()
     try:
         with _NOTING:
-            while not (folder in _NOTES and _append(_NOTES[folder], line)):
+            while not (folder in _NOTES and _append(_NOTES[folder], sha256, durable=size >= _LARGE)):
                 _NOTES[folder] = _begin(folder, boot)
     except OSError:  # it can be stored in a cache that is another user's
         return False
     return True
 
 
+def confirm(layout: Layout, sha256: str, size: int) -> None:
+    """See that a content that has its place now is still noted: it may have been settled before it had."""
+    note = _NOTES.get(layout.unsynced)
+    if note is None or not note.exists():
+        defer(layout, sha256, size)
+
+
 def _begin(folder: Path, boot: str) -> Path:
     make_folder(folder)
     note = folder / f"{boot}.{new_owner()}"
-    descriptor = os.open(note, os.O_WRONLY | os.O_CREAT | os.O_EXCL, file_mode(folder))
+    # As readable as what it speaks of.
+    descriptor = os.open(note, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     try:
         os.write(descriptor, f"{os.fstat(descriptor).st_mtime_ns}\n".encode())
         os.fsync(descriptor)
@@ -65,14 +83,16 @@ def _begin(folder: Path, boot: str) -> Path:
     return note
 
 
-def _append(note: Path, line: bytes) -> bool:
+def _append(note: Path, sha256: str, *, durable: bool) -> bool:
     """False if somebody has settled the note, so that nobody would read the line."""
     try:
         descriptor = os.open(note, os.O_WRONLY | os.O_APPEND)
     except FileNotFoundError:
         return False
     try:
-        os.write(descriptor, line)
+        os.write(descriptor, f"{sha256}\n".encode())
+        if durable:
+            os.fsync(descriptor)
         return os.fstat(descriptor).st_nlink > 0
     finally:
         os.close(descriptor)
@@ -89,30 +109,110 @@ def sync_file(path: Path) -> None:
         os.close(descriptor)
 
 
-def settle(layout: Layout, tell: Callable[[str], None] = lambda _line: None) -> None:
-    """See to the notes of earlier processes and boots; once in a process for each cache.
+# -- believing -----------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Doubts:
+    """What a power cut may have damaged in one cache.
+
+    Attributes:
+        listed: contents that a note of another boot lists.
+        since: so are those that changed after this time, in nanoseconds; None if none is for that reason.
+        known: sha256 and the time of the last change → whether the content is right, as far as it was looked at.
+    """
+
+    listed: set[str] = field(default_factory=set)
+    since: int | None = None
+    known: dict[tuple[str, int], bool] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.listed) or self.since is not None
+
+    def is_damaged(self, blob: Path) -> bool:
+        """Whether a content is not what its name says; only one that is doubted is read, once in a process."""
+        try:
+            changed = blob.stat().st_mtime_ns
+            if blob.name not in self.listed and not (self.since is not None and changed >= self.since):
+                return False
+            key = blob.name, changed
+            if key not in self.known:
+                from pphub_cache.digest import sha256_of  # not at the top: each command pays for imports
+
+                self.known[key] = sha256_of(blob) == blob.name
+            return not self.known[key]
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True  # what cannot be read cannot be used
+
+    def add(self, note: Path) -> None:
+        """Take in what a note says; if it cannot be read, everything is in doubt."""
+        begin = 0
+        with contextlib.suppress(OSError, ValueError), note.open("rb") as stream:
+            if not os.fstat(stream.fileno()).st_size:
+                return  # the power went before anything was stored
+            first = stream.readline(32)
+            self.listed.update(_hashes(stream))
+            begin = min(int(first), os.fstat(stream.fileno()).st_mtime_ns) - _HOUR
+        self.since = begin if self.since is None else min(begin, self.since)
+
+
+def _hashes(lines: Iterable[bytes]) -> Iterator[str]:
+    for line in lines:
+        text = line.decode("ascii", "replace").strip()
+        if _SHA256.fullmatch(text):
+            yield text
+
+
+def settle(layout: Layout, tell: Callable[[str], None] | None = None, *, own: bool) -> Doubts:
+    """See to the notes of earlier processes and boots, the first time that this process opens a cache.
 
     Args:
         layout: the cache.
-        tell: told, in a line, what takes long.
+        tell: told, in a line, what takes long and what was lost; None for a warning in the log.
+        own: whether the cache is this user's, to be mended.
 
-    Raises:
-        StorageFailed: a content that a power cut has damaged cannot be removed.
+    Returns:
+        What is left to doubt.
     """
     boot = boot_id()
-    if boot is None or (layout.unsynced, boot) in _SETTLED:
-        return
-    _SETTLED.add((layout.unsynced, boot))
+    if boot is None:
+        return Doubts()
+    key = layout.home, boot
+    if key not in _DOUBTS:
+        with _SETTLING:  # another thread waits until it is known
+            if key not in _DOUBTS:
+                _DOUBTS[key] = _settle(layout, boot, tell or _LOG.warning, own=own)
+    return _DOUBTS[key]
+
+
+def _settle(layout: Layout, boot: str, tell: Callable[[str], None], *, own: bool) -> Doubts:
+    notes = _notes(layout)
+    foreign = [note for note in notes if not note.name.startswith(f"{boot}.")]
+    doubts = _doubts(foreign)
+    if own:
+        for note in notes:
+            if note not in foreign:
+                with contextlib.suppress(OSError):  # somebody else has done it, or has to
+                    _sync_noted(layout, note)
+        if foreign and os.access(layout.unsynced, os.W_OK):
+            return _mend(layout, boot, tell)
+    return doubts
+
+
+def _notes(layout: Layout) -> list[Path]:
     try:
-        names = os.listdir(layout.unsynced)  # noqa: PTH208  each command pays for this
+        return [layout.unsynced / name for name in os.listdir(layout.unsynced)]  # noqa: PTH208  each command pays
     except OSError:
-        return
-    if any(not name.startswith(f"{boot}.") for name in names):
-        _distrust(layout, boot, tell)
-    for name in names:
-        if name.startswith(f"{boot}."):
-            with contextlib.suppress(OSError):  # somebody else has done it, or has to
-                _sync_noted(layout, layout.unsynced / name)
+        return []
+
+
+def _doubts(notes: Iterable[Path]) -> Doubts:
+    doubts = Doubts()
+    for note in notes:
+        doubts.add(note)
+    return doubts
 
 
 def _sync_noted(layout: Layout, note: Path) -> None:
@@ -123,68 +223,72 @@ def _sync_noted(layout: Layout, note: Path) -> None:
         for sha256 in _hashes(stream):
             _sync_blob(layout, sha256)
         note.unlink()
-        for sha256 in _hashes(stream):  # added meanwhile: whoever adds looks afterwards whether the note is still there
+        for sha256 in _hashes(stream):  # added meanwhile
             _sync_blob(layout, sha256)
 
 
-def _hashes(lines: Iterable[bytes]) -> Iterator[str]:
-    for line in lines:
-        text = line.decode("ascii", "replace").strip()
-        if len(text) == 64 and text.isalnum():
-            yield text
-
-
 def _sync_blob(layout: Layout, sha256: str) -> None:
-    with contextlib.suppress(FileNotFoundError):  # it did not come to that, or was removed
+    with contextlib.suppress(FileNotFoundError):  # not yet: who stores it looks for the note again; or not any more
         sync_file(layout.blob(sha256))
 
 
-def _distrust(layout: Layout, boot: str, tell: Callable[[str], None]) -> None:
-    """Hash what was written since the oldest note of an earlier boot, and throw away what is not what it should be."""
-    from pphub_cache.digest import sha256_of  # not at the top: it is seldom needed, and each command pays for imports
-    from pphub_cache.lock import entry_lock
+def _mend(layout: Layout, boot: str, tell: Callable[[str], None]) -> Doubts:
+    """Read all that is doubted, and throw away what is damaged; what cannot be mended stays in doubt."""
+    from pphub_cache.lock import entry_lock  # as above
+
+    def wait(owner: str) -> None:
+        tell(f"waiting until what was stored before a restart has been read: {owner}")
 
     with contextlib.ExitStack() as stack:
-        with contextlib.suppress(StorageFailed):  # a cache that is only read: each process has to look for itself
-            stack.enter_context(entry_lock(layout.lock("care", "unsynced"), on_wait=tell))
-        with explain_os_errors("read the notes", layout.unsynced):
-            notes = [path for path in layout.unsynced.iterdir() if not path.name.startswith(f"{boot}.")]
-            begins = [begin for note in notes if (begin := _beginning(note)) is not None]
-        blobs = list(_changed_since(layout, min(begins) - _HOUR)) if begins else []
-        if blobs:
-            size = human_size(sum(blob.stat().st_size for blob in blobs))
-            tell(f"this machine was started anew since the last download; reading {size} of it once")
-        for blob in blobs:
-            with explain_os_errors("check a download", blob.parent):
-                if sha256_of(blob) != blob.name:
-                    _throw_away(blob)
+        with contextlib.suppress(StorageFailed):
+            stack.enter_context(entry_lock(layout.lock("care", "unsynced"), on_wait=wait))
+        notes = [note for note in _notes(layout) if not note.name.startswith(f"{boot}.")]
+        doubts = _doubts(notes)
+        blobs = list(_doubted(layout, doubts))
+        if size := sum(size for _, size in blobs):
+            tell(f"{human_size(size)} were stored before a restart, or by another machine; they are read once")
+        if [blob for blob, _ in blobs if not _is_mended(blob, doubts, tell)]:
+            return doubts
         for note in notes:
             with contextlib.suppress(OSError):
                 note.unlink()
+    return Doubts()
 
 
-def _beginning(note: Path) -> int | None:
-    """When the first content of a note may have been stored; None if the power went before there was one."""
-    try:
-        with note.open("rb") as stream:
-            return int(stream.readline(32))
-    except (OSError, ValueError):
-        return None
-
-
-def _changed_since(layout: Layout, begin: int) -> Iterator[Path]:
+def _doubted(layout: Layout, doubts: Doubts) -> Iterator[tuple[Path, int]]:
+    """The contents that may be damaged, and their sizes."""
     root = layout.blob("00").parents[1]
-    for shard in root.iterdir() if root.is_dir() else ():
-        with os.scandir(shard) as entries:
-            for entry in entries:
-                with contextlib.suppress(FileNotFoundError):
-                    if entry.stat().st_mtime_ns >= begin:
-                        yield shard / entry.name
+    for shard in _entries(root):
+        for entry in _entries(shard.path):
+            if _SHA256.fullmatch(entry.name):
+                with contextlib.suppress(OSError):  # gone meanwhile
+                    status = entry.stat()
+                    late = doubts.since is not None and status.st_mtime_ns >= doubts.since
+                    if late or entry.name in doubts.listed:
+                        yield layout.blob(entry.name), status.st_size
 
 
-def _throw_away(blob: Path) -> None:
-    """Remove a damaged content under all its names; a link to it then leads nowhere, and it is missed."""
-    if blob.stat().st_nlink > 1:
-        blob.chmod(0o600)
-        os.truncate(blob, 0)
-    blob.unlink()
+def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as found:
+            return list(found)
+    except OSError:  # not a folder, or not ours
+        return []
+
+
+def _is_mended(blob: Path, doubts: Doubts, tell: Callable[[str], None]) -> bool:
+    """Remove a content that is damaged, under all its names; a link to it then leads nowhere, and it is missed."""
+    if not doubts.is_damaged(blob):
+        return True
+    try:
+        if blob.stat().st_nlink > 1:
+            blob.chmod(0o600)
+            os.truncate(blob, 0)
+        blob.unlink()
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        tell(f"{blob} did not reach the disk whole, and cannot be removed ({error.strerror}); it is not used")
+        return False
+    tell(f"{blob} did not reach the disk whole before the machine stopped, and was removed")
+    return True

@@ -33,7 +33,7 @@ _NEXT = (AccessDenied, Corrupt, NotFound, SourceUnavailable)
 __all__ = ["Outlook", "download", "fetch", "open_store", "plan"]
 
 
-def open_store(tell: Callable[[str], None] = lambda _line: None) -> Store:
+def open_store(tell: Callable[[str], None] | None = None) -> Store:
     """The cache that the environment names, with the shared ones beneath; ``tell`` as for :class:`Store`."""
     return Store(settings.home(), settings.shared_homes(), tell)
 

@@ -18,9 +18,10 @@ from pphub.stages import stage
 from pphub.tokenizer.derive import lacks_vocabulary
 from pphub.tokenizer.folder import complete_folder
 from pphub.view import family_class
-from pphub_cache.atomic import link_or_copy, remove_leftovers
+from pphub_cache.atomic import explain_os_errors, link_or_copy, remove_leftovers
 from pphub_cache.layout import SNAPSHOT_FILE
 from pphub_cache.lock import entry_lock
+from pphub_cache.unsynced import sync_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,6 +57,10 @@ def paddle_folder(snapshot: Snapshot, weights: tuple[str, ...], progress: Progre
     """A folder from which PaddleNLP can load nothing but what was checked."""
     open_checkpoint(snapshot.folder, weights)  # refuses a pickle that is more than arrays
     read_config(snapshot.folder)
+    for path, file in snapshot.files.items():
+        if file.stored:  # PaddleNLP, which reads it from here, knows nothing of what the disk may not have yet
+            with explain_os_errors(f"read {path}", snapshot.folder):
+                sync_file(snapshot.folder / path)
     names = _beside_weights(snapshot)
     if lacks_vocabulary(names):
         try:

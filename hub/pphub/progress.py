@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -133,8 +134,7 @@ class BarProgress:
             text = "" if above is None else f"\x1b[J{above}\n"
             picture = "".join(f"{line}\x1b[K\n" for line in lines)
             self._height = len(lines)
-            self._stream.write(f"\r{up}{text}{picture}\x1b[J")
-            self._stream.flush()
+            _write(self._stream, f"\r{up}{text}{picture}\x1b[J")
         self.due = monotonic() + _INTERVAL
 
 
@@ -264,8 +264,7 @@ class LineProgress:
     def note(self, text: str) -> None:
         """Write a line, in one piece: others write too."""
         with self._lock:
-            self._stream.write(f"{_plain(text)}\n")
-            self._stream.flush()
+            _write(self._stream, f"{_plain(text)}\n")
 
 
 class _LineTask:
@@ -286,10 +285,17 @@ class _LineTask:
 
 def choose_progress(*, quiet: bool = False) -> Progress:
     """Bars on a terminal, lines when piped, silence when quiet."""
-    if quiet:
+    if quiet or sys.stderr is None:  # a program without a console
         return SilentProgress()
     drawable = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"  # a dumb one cannot go up a line
     return BarProgress(sys.stderr) if drawable else LineProgress(sys.stderr)
+
+
+def _write(stream: TextIO, text: str) -> None:
+    """What cannot be shown is no reason to fail."""
+    with contextlib.suppress(OSError):
+        stream.write(text)
+        stream.flush()
 
 
 class _Row(NamedTuple):

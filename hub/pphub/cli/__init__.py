@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import contextlib
 import gc
 import io
 import os
@@ -137,6 +138,8 @@ def _add_care(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    if sys.stderr is None:  # closed by who called: nobody reads what is told, and print would take stdout for it
+        sys.stderr = io.StringIO()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no reason to fail
@@ -169,14 +172,20 @@ def run() -> NoReturn:
 
     What was imported is not taken apart first, which would take longer than many a command.
     """
-    code = main()
     try:
+        try:
+            code = main()
+        except SystemExit as ended:  # --help, or options that make no sense
+            code = ended.code if isinstance(ended.code, int) else 0
         for stream in filter(None, (sys.stdout, sys.stderr)):
             stream.flush()
+    except KeyboardInterrupt:
+        code = 130
     except BrokenPipeError:
         code = 141
     except OSError as error:
-        os.write(2, f"hub: the answer could not be written: {error.strerror}\n".encode())
+        with contextlib.suppress(OSError):
+            os.write(2, f"hub: the answer could not be written: {error.strerror}\n".encode())
         code = 1
     atexit._run_exitfuncs()
     os._exit(code)

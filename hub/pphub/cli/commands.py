@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -57,7 +58,8 @@ def _report(error: PphubError, *, as_json: bool) -> int:
     if as_json:
         print_json({"error": type(error).__name__, "message": error.message, "hint": error.hint})
     else:
-        print(f"hub: {error}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # the exit code says it, too
+            print(f"hub: {error}", file=sys.stderr, flush=True)
     return error.exit_code
 
 
@@ -91,6 +93,7 @@ def _download(arguments: argparse.Namespace) -> int:
 def _copy_out(snapshot: Snapshot, paths: tuple[str, ...], target: str) -> Path:
     """Copies, not links: the user may edit them."""
     from pphub_cache.atomic import explain_os_errors, temporary_beside
+    from pphub_cache.unsynced import sync_file
 
     folder = Path(target).expanduser().absolute()
     if folder.resolve() == snapshot.folder.resolve():
@@ -102,6 +105,7 @@ def _copy_out(snapshot: Snapshot, paths: tuple[str, ...], target: str) -> Path:
             temporary = temporary_beside(copy)
             try:
                 shutil.copyfile(snapshot.folder / path, temporary)
+                sync_file(temporary)
                 temporary.replace(copy)
             finally:
                 temporary.unlink(missing_ok=True)

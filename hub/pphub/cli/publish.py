@@ -21,7 +21,8 @@ def add_publish(parser: argparse.ArgumentParser) -> None:
 def run_publish(arguments: argparse.Namespace) -> int:
     """Run it."""
     from pphub.cli.printing import print_json, progress_of
-    from pphub.publishing import REGISTRY_FILE, publish, published_name
+    from pphub.publishing import publish, published_name
+    from pphub.publishing.tables import REGISTRY_FILE
 
     folder = publish(
         arguments.name,
