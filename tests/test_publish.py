@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pathlib
 import pickle
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -17,7 +20,7 @@ import pytest
 
 import berts
 import pphub
-from conftest import MINILM
+from conftest import MINILM, ROOT
 from hubs import fill, tiny_bert
 from pphub.cli import main
 from pphub.errors import ConversionFailed, Corrupt, PphubError, UnsafeCheckpoint, UsageError
@@ -234,6 +237,34 @@ def test_the_record_speaks_of_what_is_published(tmp_path: Path) -> None:
     assert record["files"].keys() >= {"tokenizer_config.json", "config.json", "model_state.pdparams"}
 
 
+def test_a_config_that_its_owner_has_edited(torch_folder: Path, tmp_path: Path) -> None:
+    """It goes out as it is, and the record with it; a proof of what was before does not."""
+    prepared = pphub.convert(torch_folder, out=tmp_path / "tiny")
+    record = json.loads((prepared / "conversion.json").read_bytes())
+    proof = {"format": 1, "name": str(torch_folder), "stages": {}, "files": {"paddle": dict(record["files"])}}
+    (prepared / "alignment.json").write_text(json.dumps(proof))
+    before = pphub.publish(prepared, tmp_path / "before") / "models/community/tiny"
+    assert json.loads((before / "alignment.json").read_bytes())["name"] == "tiny"
+    config = json.loads((prepared / "config.json").read_bytes())
+    (prepared / "config.json").write_text(json.dumps({**config, "classifier_dropout": 0.5}))
+    after = pphub.publish(prepared, tmp_path / "after") / "models/community/tiny"
+    assert json.loads((after / "config.json").read_bytes())["classifier_dropout"] == 0.5
+    assert not (after / "alignment.json").exists()
+    files = json.loads((after / "conversion.json").read_bytes())["files"]
+    assert files["config.json"] == hashlib.sha256((after / "config.json").read_bytes()).hexdigest()
+    assert files["model_state.pdparams"] == record["files"]["model_state.pdparams"]
+
+
+@pytest.mark.parametrize("record", [{}, {"inputs": ["a"], "files": {}}, {"inputs": None, "files": ["b"]}])
+def test_a_record_that_is_not_ours(torch_folder: Path, tmp_path: Path, record: dict[str, Any]) -> None:
+    """A model from a hub may bring any; it is a file as others are."""
+    prepared = pphub.prepare(torch_folder)
+    files = {name: content for name, content in contents(prepared).items() if name != "conversion.json"}
+    folder = fill(tmp_path / "x", {**files, "conversion.json": json.dumps(record).encode()})
+    root = pphub.publish(folder, tmp_path / "out")
+    assert json.loads((root / "models/community/x/conversion.json").read_bytes()) == record
+
+
 def test_several_models_in_one_folder(tmp_path: Path, elsewhere: Callable[[Path], Any]) -> None:
     for number, name in enumerate(("one", "org/one", "org/two")):
         fill(tmp_path / str(number), tiny_bert(seed=number))
@@ -329,6 +360,45 @@ def test_a_head_without_a_pooler(tmp_path: Path, elsewhere: Callable[[Path], Any
         with pytest.warns(FreshParameters, match=r"bert\.pooler"):
             model = pphub.AutoModelForMaskedLM.from_pretrained(f"{source}:mlm")
         assert np.array_equal(logits(model), before)
+
+
+def test_two_at_once(tmp_path: Path) -> None:
+    """Neither loses what the other wrote into the tables."""
+    names = [f"org/m{number}" for number in range(4)]
+    for name in names:
+        fill(tmp_path / name, tiny_bert(seed=int(name[-1])))
+    code = "import sys, pphub; pphub.publish(sys.argv[1], sys.argv[2], sys.argv[3])"
+    commands = [[sys.executable, "-c", code, str(tmp_path / name), str(tmp_path / "out"), name] for name in names]
+    processes = [subprocess.Popen(command) for command in commands]
+    assert [process.wait() for process in processes] == [0] * 4
+    assert list(registry(tmp_path / "out")["published"]) == names
+    assert (tmp_path / "out/names.toml").read_text().count("bos =") == 4
+
+
+def test_where_links_cannot_be_made(
+    tmp_path: Path, elsewhere: Callable[[Path], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows: the other protocols are served copies, which another model replaces as well."""
+
+    def refuse(*arguments: Any, **more: Any) -> None:
+        raise OSError(1, "not allowed")
+
+    for number in (0, 1):
+        fill(tmp_path / str(number), {**tiny_bert(seed=number), f"{number}.md": b"card"})
+    converted = [pphub.convert(tmp_path / str(number), out=tmp_path / f"paddle-{number}") for number in (0, 1)]
+    (converted[0] / "README.md").write_text("only the first has one")
+    monkeypatch.setattr(pathlib.Path, "symlink_to", refuse)
+    monkeypatch.setattr(pathlib.Path, "hardlink_to", refuse)
+    for folder in converted:
+        root = pphub.publish(folder, tmp_path / "out", under="org/x")
+        assert contents(root / "org/x") == contents(root / "models/community/org/x")
+    monkeypatch.undo()
+    before = (root / "models/community/org/x/model_state.pdparams").read_bytes()
+    elsewhere(root)
+    assert (pphub.prepare("hf:org/x") / "model_state.pdparams").read_bytes() == before
+    fill(root / "org/x", {"mine.txt": b"mine"})
+    with pytest.raises(UsageError, match=r"org/x/mine\.txt"):
+        pphub.publish(converted[0], root, under="org/x")
 
 
 # ------------------------------------------------------------------------------------------ refusals
@@ -452,21 +522,21 @@ def test_a_config_that_names_no_class(torch_folder: Path, tmp_path: Path) -> Non
         pphub.publish(tmp_path / "bare", tmp_path / "out")
 
 
-def test_a_kill_leaves_nothing_half_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("moment", [".*", "models/community/x", "registry.json"])
+def test_a_kill_leaves_nothing_half_written(tmp_path: Path, moment: str) -> None:
     """What is at the model's place is either not there or whole; the next run is as if nothing had been."""
     root = tmp_path / "out"
     pphub.prepare(MINILM)
     code = f"import pphub; pphub.publish({str(MINILM)!r}, {str(root)!r}, under='x')"
     process = subprocess.Popen([sys.executable, "-c", code])
-    while not list(root.glob(".*")) and process.poll() is None:
+    while not list(root.glob(moment)) and process.poll() is None:
         pass
     process.send_signal(signal.SIGKILL)
     process.wait()
-    there = contents(root / "models") if (root / "models").exists() else {}
+    folder = root / "models/community/x"
+    there = contents(folder) if folder.exists() else None
     pphub.publish(MINILM, root, under="x")
-    whole = contents(root / "models")
-    assert all(whole[path] == content for path, content in there.items())
-    assert not there or {path for path in there if "community" in path} == {p for p in whole if "community" in p}
+    assert there in (None, contents(folder))
     assert not list(root.glob(".*"))
 
 
@@ -488,3 +558,24 @@ def test_the_command(torch_folder: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert main(["publish", str(torch_folder), "--to", str(root)]) == 2
     assert "did not publish there" in capsys.readouterr().err
     assert main(["publish", str(tmp_path / "none"), "--to", str(root)]) == 1
+
+
+def test_what_the_document_tells_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From its first line to its last, with a port that is free and a cache that is new on each side."""
+    (tmp_path / ".cache").symlink_to(ROOT / ".cache")
+    text = (ROOT / "docs" / "publish.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(sh|python)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    script = ["set -e", f"PATH='{pathlib.Path(sys.executable).parent}':$PATH"]
+    script += [f"python -W ignore - <<'EOF'\n{code}EOF" if kind == "python" else code for kind, code in blocks]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        lines = "\n".join(script).replace("8808", str(free.getsockname()[1]))
+    assert "--port" in lines
+    lines = lines.replace("export PPNLP_ENDPOINT", "sleep 2; export PPNLP_ENDPOINT")  # as long as a reader takes
+    for name in ("PPNLP_ENDPOINT", "HF_ENDPOINT", "MODELSCOPE_ENDPOINT"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    result = subprocess.run(["bash", "-c", lines], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    shown = re.findall(r"^```text\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    for line in "".join(shown).splitlines():
+        assert line.strip() in result.stdout, line

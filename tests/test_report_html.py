@@ -16,7 +16,7 @@ import pytest
 
 from pphub.alignment.compare import compare
 from pphub.alignment.html import report_page, write_html
-from pphub.alignment.report import report_document
+from pphub.alignment.report import report_document, write_report
 from pphub.alignment.values import (
     Curve,
     LayerDifference,
@@ -151,6 +151,18 @@ def test_a_failure_is_the_first_thing_one_sees() -> None:
     assert [each for each in page.all("details") if "open" in each]
     crosses = [each for each in page.all("path") if "bad" in str(each["class"])]
     assert len(crosses) == 1
+
+
+def test_parameters_that_differ() -> None:
+    """A few are shown at once; many would push all else off the screen."""
+    for count, opened in ((1, True), (50, False)):
+        unequal = tuple(difference(f"weight {number}", 1.0) for number in range(count))
+        page = page_of(report(stage(status="failed", parameters=Parameters(60, 1234, unequal, ("a", "b"), ("c",)))))
+        assert f"{60 - count} of 60 parameters are equal" in page.text
+        assert ("open" in page.all("details")[0]) is opened
+        assert f"weight {count - 1}" in page.text
+        assert "Without a counterpart in torch: a, b" in page.text
+        assert "No place for in Paddle: c" in page.text
 
 
 def test_no_plots_where_there_is_nothing_to_plot() -> None:
@@ -321,6 +333,13 @@ def test_the_same_report_gives_the_same_file(tmp_path: Path) -> None:
     write_html(document, tmp_path / "sub" / "report.html")
     again = json.loads(json.dumps(document))
     assert (tmp_path / "sub" / "report.html").read_text(encoding="utf-8") == report_page(again)
+
+
+def test_it_is_written_beside_the_report(tmp_path: Path) -> None:
+    path = write_report(full(), tmp_path / "out")
+    assert {each.name for each in path.parent.iterdir()} == {"report.json", "report.html"}
+    document = json.loads(path.read_text(encoding="utf-8"))
+    assert (tmp_path / "out/report.html").read_text(encoding="utf-8") == report_page(document)
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium here")

@@ -59,6 +59,8 @@ _WEIGHTS: Final = (
     "pytorch_model.bin.index.json",
 )
 _CONFIGS: Final = ("config.json", "model_config.json", "generation_config.json")
+# Of a model that `hub publish` has laid out: the loader learns from it what the torch model does not have.
+_RECORDS: Final = ("conversion.json",)
 # Beside these, the files that PaddleNLP's tokenizers call their own; the table lists them.
 _TOKENIZER_FILES: Final = (
     "added_tokens.json",
@@ -225,7 +227,7 @@ class _Bucket:
 def _candidates(repo: str, entry: _BuiltIn | None, bucket: _Bucket) -> dict[str, tuple[str, ...]]:
     """The files a model may have and where; of several URLs, the first that exists is the file."""
     tokenizer_files = _table().tokenizer_files
-    names = (*_WEIGHTS, *_CONFIGS, *tokenizer_files)
+    names = (*_WEIGHTS, *_CONFIGS, *_RECORDS, *tokenizer_files)
     community: dict[str, tuple[str, ...]] = {path: (bucket.community(repo, path),) for path in names}
     if entry is None:
         return community

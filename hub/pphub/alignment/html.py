@@ -24,6 +24,7 @@ REPORT_PAGE: Final = "report.html"
 
 _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 _MOST_ROWS: Final = 300  # of one table; the others are in report.json
+_FEW_ROWS: Final = 10  # that are shown without being asked for
 _SAMPLES: Final = 12  # of a curve, in the table beside it
 
 
@@ -174,10 +175,14 @@ def _stage(number: int, stage: Mapping[str, Any]) -> Markup:
 def _parameters(found: Mapping[str, Any] | None) -> Markup | None:
     if found is None:
         return None
-    equal = found["compared"] - len(found["unequal"])
-    text = f"{equal} of {_number(found['compared'], 'parameter')} are equal, {found['elements']:,} numbers in all."
+    count = len(found["unequal"])
+    total = _number(found["compared"], "parameter")
+    text = f"{found['compared'] - count} of {total} are equal, {found['elements']:,} numbers in all."
     lists = {"Without a counterpart in torch": found["unread"], "No place for in Paddle": found["unused"]}
-    unequal = _differences(found["unequal"]) if found["unequal"] else None
+    unequal = None
+    if count:
+        named = "1 parameter that differs" if count == 1 else f"{count} parameters that differ"
+        unequal = _details(named, _differences(found["unequal"]), opened=count <= _FEW_ROWS)
     return joined(
         element("h3", "Parameters"),
         element("p", text),

@@ -37,6 +37,7 @@ __all__ = [
     "paddle_batches",
     "paddle_loss",
     "paddle_rates",
+    "paddle_steps",
 ]
 
 _LARGE = 1 << 28  # bytes
@@ -215,21 +216,13 @@ class PaddleModel:
         on_step: Callable[[], None],
     ) -> Trace:
         """Train it; see :class:`pphub.alignment.sides.Side`."""
-        import paddle
         from paddlenlp.transformers import LinearDecayWithWarmup
 
         parameters = [each for each in self._model.parameters() if not each.stop_gradient]
-        decayed = {each.name for each in parameters if each.ndim >= 2}
         rate: Any = recipe.rate
         if recipe.schedule == "linear":
             rate = LinearDecayWithWarmup(recipe.rate, len(batches), 0)
-        optimizer = paddle.optimizer.AdamW(
-            learning_rate=rate,
-            parameters=parameters,
-            weight_decay=recipe.decay,
-            epsilon=recipe.epsilon,
-            apply_decay_param_fun=lambda name: name in decayed,
-        )
+        optimizer = _adamw(parameters, rate, recipe)
         losses, rates, norms = [], [], []
         first: dict[str, Array] = {}
         for step, batch in enumerate(batches):
@@ -330,6 +323,24 @@ def paddle_loss(logits: Array, labels: Array) -> Array:
     return _array(loss).reshape(1)
 
 
+def paddle_steps(start: Sequence[Array], gradients: Sequence[Sequence[Array]], recipe: Recipe) -> list[Array]:
+    """What Paddle's AdamW makes of arrays by given gradients: of each step, one for each array."""
+    import paddle
+
+    initializers = [paddle.nn.initializer.Assign(each) for each in start]
+    parameters = [
+        paddle.create_parameter(list(each.shape), "float32", default_initializer=initializer)
+        for each, initializer in zip(start, initializers, strict=True)
+    ]
+    optimizer = _adamw(parameters, recipe.rate, recipe)
+    for step in gradients:
+        for parameter, gradient in zip(parameters, step, strict=True):
+            (parameter * paddle.to_tensor(gradient)).sum().backward()
+        optimizer.step()
+        optimizer.clear_grad()
+    return [_array(each) for each in parameters]
+
+
 def paddle_rates(kind: str, rate: float, warmup: int, total: int, *, default: bool = False) -> list[float]:
     """The learning rates of each step of a schedule, as PaddleNLP's classes give them.
 
@@ -358,6 +369,19 @@ def paddle_rates(kind: str, rate: float, warmup: int, total: int, *, default: bo
         rates.append(float(schedule()))
         schedule.step()
     return rates
+
+
+def _adamw(parameters: Sequence[Any], rate: Any, recipe: Recipe) -> Any:
+    import paddle
+
+    decayed = {each.name for each in parameters if each.ndim >= 2}
+    return paddle.optimizer.AdamW(
+        learning_rate=rate,
+        parameters=list(parameters),
+        weight_decay=recipe.decay,
+        epsilon=recipe.epsilon,
+        apply_decay_param_fun=lambda name: name in decayed,
+    )
 
 
 def _loader(transformers: Any, kind: str) -> str:

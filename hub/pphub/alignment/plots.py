@@ -48,8 +48,10 @@ def _drawn(value: object) -> float:
 
 
 def power(exponent: float) -> str:
-    """A power of ten in a few characters: ``1e-6``, ``3e-6``."""
-    return f"{10**exponent:.0e}".replace("e-0", "e-").replace("e+0", "e").replace("e0", "")
+    """A power of ten in a few characters: ``1e-6``, ``3e-6``, ``10``."""
+    if exponent in (0, 1, 2):
+        return f"{10**exponent:g}"
+    return f"{10**exponent:.0e}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
 
 
 def layer_plot(layers: Sequence[Mapping[str, Any]], allowed: float, label: str) -> Markup | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from pphub.alignment.asking import Sizes, text_config
-from pphub.alignment.bridge import Bridge, ModulePair, bridge_over
+from pphub.alignment.bridge import Bridge, Held, ModulePair, bridge_over
+from pphub.alignment.compare import Array
 from pphub.alignment.manner import Manner, manner_of
 from pphub.alignment.paddle_side import PaddleModel
 from pphub.alignment.sides import Keep, Side, keep_in_memory
@@ -20,9 +22,8 @@ from pphub.alignment.values import Parameters, SideInfo, Tolerance
 from pphub.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
-    from pphub.alignment.compare import Array
     from pphub.conversion.moves import Request
     from pphub_cache.progress import Progress
 
@@ -111,7 +112,7 @@ class Facts:
 
     Attributes:
         bridge: what becomes of torch's parameters.
-        values: torch's parameters, as they were loaded.
+        values: torch's parameters, as they were loaded; empty where they were let go of meanwhile.
         fresh: those that the checkpoint does not hold.
         config: torch's live config.
         torch: torch's side.
@@ -183,15 +184,18 @@ class Session:
     def torch(self, pair: Pair) -> Iterator[TorchModel]:
         """Open the torch model of a pair; its memory is let go of at the end."""
         subject = self.subject
+        for name, facts in self._facts.items():
+            if name != pair.torch and not self.options.low_memory:
+                facts.values = {}  # those of one model at a time; they are read again when they are needed
         model = TorchModel(subject.torch, pair.torch, subject.torch_files, self.options.device, pair.torch_values)
         try:
-            if pair.torch not in self._facts:
+            known = self._facts.get(pair.torch)
+            if known is not None and not known.values:
+                known.values = self._values(model.held())
+            elif known is None:
                 held = model.held()
                 bridge = bridge_over(pair.request, held)
-                values = {name: self.keep(f"parameter {name}", each.read()) for name, each in held.items()}
-                if self.options.device == "cpu" and not self.options.low_memory:
-                    values = {name: array.copy() for name, array in values.items()}  # the model may be trained now
-                facts = Facts(bridge, values, model.fresh, model.config, model.info)
+                facts = Facts(bridge, self._values(held), model.fresh, model.config, model.info)
                 facts.epsilons = model.epsilons()
                 facts.identities = {name: each.identity for name, each in held.items()}
                 self._facts[pair.torch] = facts
@@ -204,6 +208,9 @@ class Session:
         """Open the Paddle model of a pair; its memory is let go of at the end."""
         facts = self.facts(pair)
         subject = self.subject
+        if not facts.values:
+            with self.torch(pair):
+                pass
         model = PaddleModel(
             subject.paddle,
             pair.paddle,
@@ -289,12 +296,37 @@ class Session:
             values["pad_token_id"] = 0
         return Pair(name, family.architectures[name], request, manner, values, {**manner.load, **values})
 
+    def _values(self, held: Mapping[str, Held]) -> Mapping[str, Array]:
+        """The parameters of a model as they are now: it may be trained next."""
+        if self._folder is not None:
+            return _Files({name: self._save(each.read()) for name, each in held.items()})
+        return {name: each.read().copy() for name, each in held.items()}
+
     def _keep_in_file(self, _name: str, array: Array) -> Array:
+        return np.load(self._save(array), mmap_mode="c")  # type: ignore[no-any-return]
+
+    def _save(self, array: Array) -> Path:
         assert self._folder is not None  # noqa: S101
         self._kept += 1
         path = Path(self._folder.name) / f"{self._kept}.npy"
         np.save(path, array)
-        return np.load(path, mmap_mode="c")  # type: ignore[no-any-return]
+        return path
+
+
+class _Files(Mapping[str, Array]):
+    """Arrays in files, each read when it is asked for, and not kept."""
+
+    def __init__(self, paths: Mapping[str, Path]) -> None:
+        self._paths = paths
+
+    def __getitem__(self, name: str) -> Array:
+        return np.load(self._paths[name])  # type: ignore[no-any-return]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
 
 
 def _own(subject: Subject) -> Pair:

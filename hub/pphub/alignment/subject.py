@@ -58,10 +58,14 @@ def find_subject(
     if is_paddle(weights):
         folder = snapshot.folder
         open_checkpoint(folder, weights)  # refuses a pickle that is more than arrays
-        torch = _torch_of(folder, offline, progress) if against is None else fetch(against, None, None, offline)
+        torch = (
+            _torch_of(folder, offline, progress)
+            if against is None
+            else fetch(against, None, None, offline, progress=progress)
+        )
     else:
         folder, weights = convert_snapshot(snapshot, None, None, progress), (WEIGHTS_FILE,)
-        torch = snapshot if against is None else fetch(against, None, None, offline)
+        torch = snapshot if against is None else fetch(against, None, None, offline, progress=progress)
     torch_weights = weight_files(torch.files)
     if is_paddle(torch_weights):
         msg = f"{torch.folder} holds a Paddle model, so both sides would be Paddle's, which proves nothing"

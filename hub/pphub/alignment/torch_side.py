@@ -34,6 +34,7 @@ __all__ = [
     "torch_batches",
     "torch_loss",
     "torch_rates",
+    "torch_steps",
 ]
 
 _LARGE = 1 << 28  # bytes
@@ -212,15 +213,10 @@ class TorchModel:
         on_step: Callable[[], None],
     ) -> Trace:
         """Train it; see :class:`pphub.alignment.sides.Side`."""
-        import torch
         from transformers.optimization import get_scheduler
 
         parameters = [each for each in self._model.parameters() if each.requires_grad]
-        groups = [
-            {"params": [each for each in parameters if each.ndim >= 2], "weight_decay": recipe.decay},
-            {"params": [each for each in parameters if each.ndim < 2], "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=recipe.rate, eps=recipe.epsilon)
+        optimizer = _adamw(parameters, recipe)
         schedule = get_scheduler(recipe.schedule, optimizer, num_warmup_steps=0, num_training_steps=len(batches))
         losses, rates, norms = [], [], []
         first: dict[str, Array] = {}
@@ -340,6 +336,19 @@ def torch_loss(logits: Array, labels: Array) -> Array:
     return _array(loss).reshape(1)
 
 
+def torch_steps(start: Sequence[Array], gradients: Sequence[Sequence[Array]], recipe: Recipe) -> list[Array]:
+    """What torch's AdamW makes of arrays by given gradients: of each step, one for each array."""
+    import torch
+
+    parameters = [torch.nn.Parameter(torch.from_numpy(each.copy())) for each in start]
+    optimizer = _adamw(parameters, recipe)
+    for step in gradients:
+        for parameter, gradient in zip(parameters, step, strict=True):
+            parameter.grad = torch.from_numpy(gradient.copy())
+        optimizer.step()
+    return [_array(each) for each in parameters]
+
+
 def torch_rates(kind: str, rate: float, warmup: int, total: int) -> list[float]:
     """The learning rates of each step of a schedule, as transformers' optimizer has them."""
     torch, _ = import_torch()
@@ -353,6 +362,16 @@ def torch_rates(kind: str, rate: float, warmup: int, total: int) -> list[float]:
         optimizer.step()  # torch warns of a schedule that is ahead of its optimizer
         schedule.step()
     return rates
+
+
+def _adamw(parameters: Sequence[Any], recipe: Recipe) -> Any:
+    import torch
+
+    groups = [
+        {"params": [each for each in parameters if each.ndim >= 2], "weight_decay": recipe.decay},
+        {"params": [each for each in parameters if each.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=recipe.rate, eps=recipe.epsilon)
 
 
 def _array(tensor: Any) -> Array:

@@ -59,12 +59,20 @@ def run_data(session: Session) -> Found:
     others = [Example(text, None, 0) for text in _OTHERS]
     encoded: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = []
     for number, example in enumerate([*examples, *others]):
-        left = torch(example.text, example.pair, truncation=True, max_length=_LENGTH)
-        right = paddle(example.text, example.pair, truncation=True, max_length=_LENGTH)
+        left, right = (_encode(each, example) for each in (torch, paddle))
         encoded.append((left, right))
         _compare_fields(session, found, f"text {number} {example.text[:30]!r}", left, right, left.keys())
     _compare_lengths(session, found, encoded)
     _compare_batches(session, found, examples, encoded[: len(examples)], (torch, paddle))
+    return found
+
+
+def _encode(tokenizer: Any, example: Example) -> Mapping[str, Any]:
+    try:
+        found: Mapping[str, Any] = tokenizer(example.text, example.pair, truncation=True, max_length=_LENGTH)
+    except Exception as error:  # a tokenizer may fail in any way
+        msg = f"{type(tokenizer).__module__}.{type(tokenizer).__name__} fails on {example.text[:40]!r}: {error}"
+        raise LoadFailed(msg) from error
     return found
 
 
