@@ -327,7 +327,8 @@ def _serve(arguments: argparse.Namespace) -> int:
             print(url)
         sys.stdout.flush()
         if not arguments.quiet:
-            print(f"serving {arguments.folder}; use it with HF_ENDPOINT={url}; Ctrl-C ends it", file=sys.stderr)
+            use = f"use it as HF_ENDPOINT={url}, MODELSCOPE_ENDPOINT or PPNLP_ENDPOINT"
+            print(f"serving {arguments.folder}; {use}; Ctrl-C ends it", file=sys.stderr)
 
     serve_forever(Path(arguments.folder).expanduser(), arguments.host, arguments.port, ready)
     return 0
