@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 
 import pphub
 from conftest import MINILM, WEIGHTS
-from matrix import Row, build, save
+from matrix import Row, all_rows, build, save
 from pphub.alignment import schedules
 from pphub.alignment.asking import Sizes
 from pphub.alignment.compare import compare
@@ -280,6 +281,24 @@ def test_a_nan_on_both_sides_fails(tmp_path: Path, small: tuple[Path, Path]) -> 
     assert "torch has nan at " in forward.reason
 
 
+def test_a_class_that_does_not_answer_fails_in_a_sentence(tmp_path: Path) -> None:
+    row = next(row for row in all_rows() if str(row) == "gptj-GPTJModel")
+    torch = save(build(row), tmp_path / "torch")
+    forward = stage_of(align_small(torch, torch), "forward")
+    assert forward.status == "failed"
+    assert forward.reason.startswith("PaddleNLP's GPTJModel does not answer: ")
+
+
+def test_two_parameters_where_torch_has_one_train_differently(tmp_path: Path) -> None:
+    row = next(row for row in all_rows() if str(row) == "opt-OPTForCausalLM")
+    torch = save(build(row), tmp_path / "torch")
+    report = align_small(torch, torch, "forward", "backward", steps=2)
+    assert stage_of(report, "forward").status == "passed"
+    backward = stage_of(report, "backward")
+    assert backward.status == "failed"
+    assert "is one parameter in torch and 2 in Paddle: lm_head.decoder_weight, opt.embeddings.word" in backward.reason
+
+
 # -- the comparison itself
 
 
@@ -474,6 +493,7 @@ def test_options_that_cannot_be_meant(options: dict[str, Any], message: str) -> 
         align("nothing-is-fetched", **options)
 
 
+@pytest.mark.skipif(importlib.util.find_spec("reprod_log") is None, reason="needs reprod-log")
 def test_reprod_log_agrees(tmp_path: Path, small: tuple[Path, Path]) -> None:
     """The tool of the users' guide, run on our files, in a process of its own: it sets up logging for all."""
     stages = ("forward", "data", "metric", "loss", "schedule", "backward", "train")

@@ -41,6 +41,7 @@ __all__ = ["DEFAULT_STAGES", "STAGES", "align", "check_sides", "run_stages"]
 STAGES: Final = ("forward", "data", "metric", "loss", "schedule", "backward", "train")
 DEFAULT_STAGES: Final = ("forward", "data")
 
+_UNKNOWN: Final = "?"
 _PACKAGES: Final = ("torch", "transformers", "tokenizers", "safetensors", "paddlepaddle", "paddlenlp", "numpy")
 
 
@@ -147,7 +148,9 @@ def run_stages(subject: Subject, names: tuple[str, ...], options: Options, progr
 
 def check_sides(torch: SideInfo, paddle: SideInfo) -> tuple[str, ...]:
     """What makes a comparison of two sides void."""
-    problems = []
+    problems: list[str] = []
+    if _UNKNOWN in (torch.framework, paddle.framework):
+        return ("the two models were never live together, so nothing was proved",)
     if torch.framework == paddle.framework:
         problems.append(f"both sides are {torch.framework}: a framework held against itself proves nothing")
     problems += [
@@ -230,8 +233,8 @@ def _sides(session: Session) -> tuple[SideInfo, SideInfo]:
         facts = session.known(session.own)
     except LoadFailed as error:
         subject = session.subject
-        torch = SideInfo("?", "", "", error.message, str(subject.torch), subject.torch_files, "")
-        paddle = SideInfo("?", "", "", error.message, str(subject.paddle), subject.paddle_files, "")
+        torch = SideInfo(_UNKNOWN, "", "", error.message, str(subject.torch), subject.torch_files, "")
+        paddle = SideInfo(_UNKNOWN, "", "", error.message, str(subject.paddle), subject.paddle_files, "")
         return torch, paddle
     assert facts.paddle is not None  # noqa: S101  known() has opened both
     return facts.torch, facts.paddle
