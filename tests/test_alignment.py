@@ -32,6 +32,7 @@ from pphub.alignment.values import EXACT, Report, StageResult, Tolerance
 from pphub.checkpoint.folder import read_weights
 from pphub.cli import main
 from pphub.errors import Corrupt, UsageError
+from pphub.serve import Server
 from pphub_cache.progress import SilentProgress
 
 if TYPE_CHECKING:
@@ -429,6 +430,40 @@ def test_the_command_says_no_and_the_proof_is_gone(
     assert stage["tolerance"]["given_by_user"] is False
     assert "|torch - paddle| / scale" in stage["tolerance"]["rule"]
     assert not (paddle / PROOF_FILE).exists()
+
+
+def test_the_proof_is_listed_and_verified(
+    tmp_path: Path,
+    small: tuple[Path, Path],
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """By its name from a hub, so that the conversion is in the cache."""
+    shutil.copytree(small[0], tmp_path / "hub/org/small")
+    with Server(tmp_path / "hub") as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        assert main(["align", "org/small", "--stages", "forward", "-q"]) == 0
+    capsys.readouterr()
+    assert main(["list"]) == 0
+    assert " aligned\n" in capsys.readouterr().out
+    assert main(["list", "--json"]) == 0
+    (model,) = json.loads(capsys.readouterr().out)["models"]
+    assert model["aligned"][0].startswith("aligned: forward (mean ")
+    assert main(["verify"]) == 0
+    assert (pphub.prepare("org/small", offline=True) / PROOF_FILE).is_file()
+    assert not (home / "models/org/small" / PROOF_FILE).exists()
+    (proof,) = home.glob(f"hub/converted/*/{PROOF_FILE}")
+    document = json.loads(proof.read_bytes())
+    document["files"]["paddle"]["model_state.pdparams"] = "0" * 64
+    proof.write_text(json.dumps(document))
+    capsys.readouterr()
+    assert main(["verify"]) == 1
+    out = capsys.readouterr().out
+    assert f"{PROOF_FILE}: model_state.pdparams is not the file that was aligned" in out
+    assert main(["verify", "--quarantine", "-q"]) == 1
+    assert not proof.exists()
+    assert main(["verify", "-q"]) == 0
 
 
 def test_a_tolerance_of_the_user_is_told(tmp_path: Path, small: tuple[Path, Path]) -> None:

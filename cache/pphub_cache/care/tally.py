@@ -52,7 +52,7 @@ class Model:
         refs: revision → commit.
         size: bytes of all its snapshots; what several hold counts once.
         shared: bytes of these that other models hold too.
-        conversions: how many there are, and
+        conversions: their folders.
         converted: their bytes.
     """
 
@@ -63,7 +63,7 @@ class Model:
     refs: dict[str, str] = field(default_factory=dict)
     size: int = 0
     shared: int = 0
-    conversions: int = 0
+    conversions: list[str] = field(default_factory=list)
     converted: int = 0
 
     @property
@@ -113,7 +113,7 @@ def take_stock(layout: Layout, is_whole: Callable[[Held], bool]) -> Tally:
         size = conversion.weights[1] if conversion.weights else 0
         converted += size
         for place in {(source, repo) for source, repo, _ in conversion.origins} & models.keys():
-            models[place].conversions += 1
+            models[place].conversions.append(conversion.folder)
             models[place].converted += size
     return Tally(tuple(models[place] for place in sorted(models)), sum(sizes.values()), converted)
 

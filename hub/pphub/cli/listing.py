@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import unicodedata
 from datetime import datetime, timezone
 from functools import cache
+from pathlib import Path
 from time import localtime, strftime
 from typing import TYPE_CHECKING, Any, Final
 
+from pphub.alignment.record import PROOF_FILE, describe_proof
 from pphub.cli.places import find_layouts
 from pphub.cli.printing import number_of, shown, size_of
 from pphub.select import Selection
@@ -72,6 +75,7 @@ def _wanted(paths: tuple[str, ...]) -> frozenset[str]:
 
 def _row(model: Model, *, is_shared: bool) -> tuple[str, ...]:
     states = sorted({kept.state for kept in model.snapshots} - {"whole"}) + ["shared"] * is_shared
+    states += ["aligned"] * any(_alignments(model))
     return (
         shown(f"{model.source}:{model.repo}"),
         ", ".join(map(shown, _revisions(model))),
@@ -82,6 +86,13 @@ def _row(model: Model, *, is_shared: bool) -> tuple[str, ...]:
         strftime("%Y-%m-%d", localtime(model.used)) if model.used is not None else "-",
         ", ".join(states),
     )
+
+
+def _alignments(model: Model) -> Iterator[str]:
+    """What is proved of its conversions, see ``hub align``."""
+    for folder in model.conversions:
+        if os.path.lexists(f"{folder}/{PROOF_FILE}") and (proof := describe_proof(Path(folder))):
+            yield proof
 
 
 def _revisions(model: Model) -> Iterator[str]:
@@ -147,7 +158,8 @@ def _model_document(model: Model) -> dict[str, Any]:
         "size": model.size,
         "shared": model.shared,
         "used": _iso(model.used),
-        "converted": model.conversions > 0,
+        "converted": bool(model.conversions),
+        "aligned": list(_alignments(model)),
         "converted_size": model.converted,
         "snapshots": [_snapshot_document(kept) for kept in model.snapshots],
     }

@@ -63,7 +63,7 @@ def _verify_folder(arguments: argparse.Namespace, folder: Path) -> int:
     work = plan_folder(folder)
     findings = _read(work, "files of the conversion", progress)
     proved = [] if arguments.quick else _prove(work, Inputs(find_layouts()), progress)
-    findings = _with_proofs(findings, proved)
+    findings = _with_alignments(_with_proofs(findings, proved), work, read=not arguments.quick)
     if arguments.json:
         print_json(_document(work, findings, proved))
     else:
@@ -87,7 +87,7 @@ def _verify_cache(arguments: argparse.Namespace) -> int:
     work = plan_check(layouts, wanted)
     findings = _read(work, "stored files", progress)
     proved = [] if arguments.quick else _prove(work, _inputs(layouts, wanted, findings), progress)
-    findings = _with_proofs(findings, proved)
+    findings = _with_alignments(_with_proofs(findings, proved), work, read=not arguments.quick)
     here = [finding for finding in findings if finding.claim.home == str(layout.home)]
     lost: list[Claim] = []
     made: list[Claim] = []
@@ -188,6 +188,18 @@ def _with_proofs(findings: list[Finding], proved: Iterable[_Proved]) -> list[Fin
                     claim, "damaged" if proof.verdict == "differs" else "outdated", problem + reason
                 )
     return list(known.values())
+
+
+def _with_alignments(findings: list[Finding], work: Work, *, read: bool) -> list[Finding]:
+    """What reading has found, and alignments that do not belong to the files beside them."""
+    from pphub.alignment.record import PROOF_FILE, proof_problems
+    from pphub_cache.care.verifying import Finding, claim_of
+
+    found = []
+    for home, conversion in work.conversions:
+        if problems := proof_problems(Path(conversion.folder), read=read):
+            found.append(Finding(claim_of(home, conversion, PROOF_FILE), "outdated", "; ".join(problems)))
+    return findings + found
 
 
 # ------------------------------------------------------------------------------------------------ mending
