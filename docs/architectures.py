@@ -26,12 +26,13 @@ from typing import TYPE_CHECKING, Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests")]
 
+from lacking import NOT_IN_PADDLENLP, WITHOUT_RULES  # noqa: E402
 from matrix import Row, all_rows  # noqa: E402
 from pphub.conversion.rules import load_families  # noqa: E402
 from pphub.tokenizer.classes import FORMS, LACKING  # noqa: E402
 
 if TYPE_CHECKING:
-    from pphub.conversion.family import Family
+    from pphub.conversion.family import Family, Only
 
 PAGE = ROOT / "docs" / "architectures.md"
 FIGURES = ROOT / "docs" / "architectures.json"
@@ -133,7 +134,7 @@ def render(rows: list[Row], families: dict[str, Family], figures: dict[str, Any]
         versions=", ".join(f"{name} {number}" for name, number in versions.items()) or "nothing yet",
     )
     sections = [section(families[name], found, figures["rows"]) for name, found in by_family.items()]
-    return "\n".join([head, *sections]) + END
+    return "\n".join([head, *sections, missing()]) + END
 
 
 def section(family: Family, rows: list[Row], figures: Figures) -> str:
@@ -201,10 +202,55 @@ def notes(family: Family, rows: list[Row]) -> list[str]:
             else f"PaddleNLP's {names} fails"
         )
         found += ["", f"{which}: {broken.why} (`… {broken.error} …`)."]
+    found += epsilons(family)
     if family.config.only:
         said = "; ".join(f"`{key}` {values(allowed)}" for key, allowed in sorted(family.config.only.items()))
         found += ["", f"Refused unless {said}."]
+    for only in family.only:
+        found += ["", refusal(only)]
+    if nulls := [f"`{key}`" for key, meant in family.config.null.items() if meant == []]:
+        found += ["", f"Refused where {' or '.join(nulls)} is `null`."]
     return found
+
+
+def epsilons(family: Family) -> list[str]:
+    """What PaddleNLP's own loader does not set, and ours does."""
+    by_value: dict[float, list[str]] = {}
+    for name, value in family.fixed_epsilon.items():
+        by_value.setdefault(value, []).append(name)
+    found = []
+    for value, names in by_value.items():
+        whose = "all classes" if len(names) == len(family.architectures) else ", ".join(f"`{name}`" for name in names)
+        text = f"Through unmodified PaddleNLP, layer norms of {whose} have the epsilon {value:g} whatever"
+        text += f" `{family.epsilon}` says, and the answers differ a little where it says another; pphub's loader gives"
+        found += ["", f"{text} them the right one."]
+    return found
+
+
+def refusal(only: Only) -> str:
+    """What else is refused, and of which classes or configs."""
+    parts = [f"`{key}` {values(allowed)}" for key, allowed in sorted(only.values.items())]
+    parts += [f"`{key}` and `{other}` are the same" for key, other in only.same.items()]
+    where = [", ".join(f"`{name}`" for name in only.classes)] if only.classes else []
+    where += [f"where `{key}` {values(allowed)}" for key, allowed in only.when]
+    where += [f"where `{key}` {values(allowed).replace('is', 'is not', 1)}" for key, allowed in only.unless]
+    return f"Refused {'of ' if only.classes else ''}{', '.join(where)} unless {'; '.join(parts)}."
+
+
+def missing() -> str:
+    """What both sides have and pphub does not convert, and what PaddleNLP does not have."""
+    lines = [
+        "## What is missing",
+        "",
+        "PaddleNLP and transformers both have these classes, and there are no rules for them.",
+    ]
+    lines += ["The tests see that no other class is missing, and that what is said of PaddleNLP is so.", ""]
+    lines += ["| transformers | why |", "|---|---|"]
+    lines += [f"| {', '.join(f'`{name}`' for name in lack.names)} | {lack.why} |" for lack in WITHOUT_RULES]
+    absent = ", ".join(NOT_IN_PADDLENLP)
+    return "\n".join(
+        [*lines, "", f"PaddleNLP 2.8 has no classes for {absent}: there is nothing to convert them to.", ""]
+    )
 
 
 def values(allowed: tuple[object, ...]) -> str:

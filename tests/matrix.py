@@ -50,7 +50,7 @@ class Broken:
 
 @dataclass(frozen=True)
 class Row:
-    """One class of transformers, tiny.
+    """One class of torch, tiny.
 
     Attributes:
         family: its rule file.
@@ -58,13 +58,15 @@ class Row:
         config_class: likewise.
         settings: of the config.
         ask: ``ids``, ``choices``, ``seq2seq``, ``image``, or what makes the inputs. The first three ask twice, the
-            second time with padding and an attention mask; ``plain``, ``plain choices`` and ``masked`` once.
+            second time with padding and an attention mask; ``plain``, ``plain choices``, ``plain seq2seq`` and
+            ``masked`` once.
         paddle_class: loaded by its name, where no Auto class finds it; None for the class the config names.
         same: pairs of parameters, the first of which is made equal to the second: all that Paddle can express.
         label: tells rows of one class apart.
         broken: why Paddle's class is not asked.
         tolerance: largest difference that is allowed.
         manner: how both classes are asked; None for what the product knows of it.
+        own: the module of the tests that has torch's side, where transformers has it no more.
     """
 
     family: str
@@ -78,6 +80,7 @@ class Row:
     broken: Broken | None = None
     tolerance: float = 1e-5
     manner: Manner | None = None
+    own: str = "transformers"
 
     @property
     def how(self) -> Manner:
@@ -125,11 +128,10 @@ def all_rows() -> list[Row]:
 def build(row: Row) -> Any:
     """The model of transformers with noise on every parameter: biases start at 0 and norms at 1, which hides much."""
     import torch
-    import transformers
 
     torch.manual_seed(0)
-    config = getattr(transformers, row.config_class)(**row.settings)
-    model = getattr(transformers, row.torch_class)(config).eval()
+    side = importlib.import_module(row.own)
+    model = getattr(side, row.torch_class)(getattr(side, row.config_class)(**row.settings)).eval()
     with torch.no_grad():
         for parameter in model.parameters():  # tied ones are there once
             if parameter.requires_grad and parameter.is_floating_point():
@@ -233,6 +235,7 @@ _ASK: dict[str, Ask] = {
     "choices": ask_choices,
     "plain choices": lambda config: [{"input_ids": ask_choices(config)[0]["input_ids"]}],
     "seq2seq": ask_seq2seq,
+    "plain seq2seq": lambda config: ask_seq2seq(config)[:1],
     "image": ask_image,
 }
 

@@ -16,11 +16,13 @@ import pytest
 
 import berts
 import pphub
+import pphub.cli
 from conftest import MINILM, MINILM_BIN, MINILM_TUNED
 from hubs import fill, tiny_bert
 from pphub.checkpoint.pdparams import read_pdparams
 from pphub.checkpoint.tensor import Tensor
 from pphub.conversion.family import Table
+from pphub.conversion.plan import make_plan
 from pphub.conversion.rules import load_families
 from pphub.errors import ConversionFailed, Corrupt, FileNotInModel, UnsafeCheckpoint, UsageError
 
@@ -209,6 +211,22 @@ def test_the_source_folder_is_never_written_to(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in model.iterdir()} == before
 
 
+def test_nor_is_anything_put_into_it(tmp_path: Path) -> None:
+    model = berts.write_bin(tmp_path / "m", berts.config(), berts.state(berts.config()))
+    (tmp_path / "link").symlink_to(model)
+    for out in (model / "out", model / "a" / "b", tmp_path / "link" / "out"):
+        with pytest.raises(UsageError, match="is within the folder of the checkpoint, which is never written to"):
+            pphub.convert(model, out)
+    assert not (model / "out").exists()
+    assert not (model / "a").exists()
+
+
+def test_a_cache_that_is_kept_in_the_folder_of_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = berts.write_bin(tmp_path / "m", berts.config(), berts.state(berts.config()))
+    monkeypatch.setenv("PPNLP_HOME", str(model / ".cache"))
+    assert pphub.convert(model).is_relative_to(model / ".cache")
+
+
 def test_out_is_not_overwritten_when_it_holds_something_else(tmp_path: Path) -> None:
     out = tmp_path / "precious"
     out.mkdir()
@@ -265,13 +283,13 @@ def test_a_checkpoint_that_shrinks_while_it_is_read_is_refused(tmp_path: Path, m
     source = fill(tmp_path / "model", tiny_bert())
     weights = source / "model.safetensors"
     monkeypatch.setattr("pphub.conversion.streamed._LARGE", 0)
-    read = Tensor.read_part
+    read = Tensor.read_into
 
-    def shrink(self: Tensor, start: int, end: int) -> Any:
+    def shrink(self: Tensor, result: Any) -> None:
         os.truncate(weights, 5000)
-        return read(self, start, end)
+        read(self, result)
 
-    monkeypatch.setattr(Tensor, "read_part", shrink)
+    monkeypatch.setattr(Tensor, "read_into", shrink)
     with pytest.raises(Corrupt, match="ends in the middle"):
         pphub.convert(source, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -288,6 +306,133 @@ def test_bfloat16_and_float16_checkpoints_keep_their_dtype(tmp_path: Path) -> No
         torch.save(values, folder / "pytorch_model.bin")
         tensors = read_pdparams(pphub.convert(folder) / "model_state.pdparams")
         assert {tensor.dtype for tensor in tensors.values()} == {str(dtype).removeprefix("torch.")}
+
+
+# -- what programs put around a model ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        *("module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "model.", "net.", "network."),
+        *("model.module.", "base_model.model.", "model._orig_mod.", "model.net.module."),
+    ],
+)
+def test_a_prefix_of_all_names_is_left_out_and_noted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], prefix: str
+) -> None:
+    settings = berts.config()
+    values = berts.state(settings)
+    plain = loaded(pphub.convert(berts.write_bin(tmp_path / "plain", settings, values), tmp_path / "plain-out"))
+    wrapped = {prefix + name: value for name, value in values.items()}
+    out = pphub.convert(berts.write_bin(tmp_path / "m", settings, wrapped), tmp_path / "out")
+    record = json.loads((out / "conversion.json").read_bytes())
+    assert record["prefix"] == prefix
+    result = loaded(out)
+    assert result.keys() == plain.keys()
+    check_table(result, values, 2)
+    assert pphub.cli.main(["verify", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["conversions"][0]["verdict"] == "proved"
+    assert "prefix" not in json.loads((tmp_path / "plain-out" / "conversion.json").read_bytes())
+
+
+@pytest.mark.parametrize("prefix", ["model.", "net."])
+def test_a_prefix_of_some_names_stays(tmp_path: Path, prefix: str) -> None:
+    settings = berts.config()
+    wrapped = {prefix + name: value for name, value in berts.state(settings).items()}
+    wrapped["loss.weight"] = np.zeros(3, np.float32)
+    with pytest.raises(ConversionFailed, match="do not know") as caught:
+        pphub.convert(berts.write_bin(tmp_path / "m", settings, wrapped))
+    assert f"{prefix}bert.embeddings" in caught.value.message
+
+
+def test_a_prefix_that_is_the_models_own_stays(tmp_path: Path) -> None:
+    """All names of a Llama with a tied head begin with ``model.``, and all of its own are known."""
+    import transformers
+
+    size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+    config = transformers.LlamaConfig(**size, vocab_size=50, tie_word_embeddings=True)
+    transformers.LlamaForCausalLM(config).save_pretrained(tmp_path / "m")
+    out = pphub.convert(tmp_path / "m", tmp_path / "out")
+    assert "prefix" not in json.loads((out / "conversion.json").read_bytes())
+    assert "llama.embed_tokens.weight" in loaded(out)
+
+
+def test_a_base_model_without_its_pooler(tmp_path: Path) -> None:
+    """``BertModel(config, add_pooling_layer=False)``; only as a whole may the pooler be missing."""
+    settings = berts.config(architectures=["BertModel"])
+    values = {name: value for name, value in berts.state(settings).items() if not name.startswith("cls.")}
+    pooler = [name for name in values if ".pooler." in name]
+    bias = values.pop(pooler.pop())
+    with pytest.raises(ConversionFailed, match=r"the checkpoint is not whole.*\n  pooler\.dense\.bias"):
+        pphub.convert(berts.write_bin(tmp_path / "half", settings, values))
+    values.pop(pooler.pop())
+    assert bias.size
+    out = pphub.convert(berts.write_bin(tmp_path / "m", settings, values), tmp_path / "out")
+    assert json.loads((out / "conversion.json").read_bytes())["absent"] == ["pooler.dense"]
+    settings["architectures"] = ["BertForSequenceClassification"]
+    with pytest.raises(ConversionFailed, match=r"not whole.*\n  pooler\.dense\.bias\n  pooler\.dense\.weight"):
+        pphub.convert(berts.write_bin(tmp_path / "classifier", settings, values))
+
+
+# -- what the config says -------------------------------------------------------------------------------------
+
+
+def test_the_number_of_labels_wins_over_their_table(tmp_path: Path) -> None:
+    import transformers
+
+    settings = berts.config(architectures=["BertForSequenceClassification"], num_labels=5)
+    settings |= {"id2label": {"0": "LABEL_0", "1": "LABEL_1"}, "label2id": {"LABEL_0": 0, "LABEL_1": 1}}
+    values = {name: value for name, value in berts.state(settings).items() if not name.startswith("cls.")}
+    values |= {"classifier.weight": np.ones((5, 16), np.float32), "classifier.bias": np.ones(5, np.float32)}
+    model = berts.write_bin(tmp_path / "m", settings, values)
+    assert transformers.AutoConfig.from_pretrained(model).num_labels == 5
+    out = pphub.convert(model, tmp_path / "out")
+    config = json.loads((out / "config.json").read_bytes())
+    assert config["id2label"] == {str(number): f"LABEL_{number}" for number in range(5)}
+    assert config["label2id"] == {f"LABEL_{number}": number for number in range(5)}
+    record = json.loads((out / "conversion.json").read_bytes())
+    assert record["config"]["replaced"]["id2label"] == settings["id2label"]
+    assert loaded(out)["classifier.weight"].shape == (16, 5)
+    settings |= {"num_labels": 2, "id2label": {"0": "no", "1": "yes"}}
+    out = pphub.convert(berts.write_bin(tmp_path / "two", settings, values), tmp_path / "out2")
+    assert json.loads((out / "config.json").read_bytes())["id2label"] == {"0": "no", "1": "yes"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("vocab_size", 10**9, r"vocab_size is 1000000000 in config\.json, but .*word_embeddings\.weight has the shape"),
+        ("hidden_size", 8, r"hidden_size is 8 in config\.json, but .*, whose size 1 is 16"),
+        ("intermediate_size", 65, r"intermediate_size is 65 in config\.json, but .*linear1\.weight"),
+    ],
+)
+def test_sizes_are_those_of_the_config(tmp_path: Path, key: str, value: int, says: str) -> None:
+    settings = berts.config()
+    values = berts.state(settings)
+    model = berts.write_bin(tmp_path / "m", settings | {key: value}, values)
+    with pytest.raises(ConversionFailed, match=says):
+        pphub.convert(model, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    right = pphub.convert(berts.write_bin(tmp_path / "right", settings, values), tmp_path / "paddle")
+    config = json.loads((right / "config.json").read_bytes())
+    (right / "config.json").write_text(json.dumps(config | {key: value}))
+    (right / "conversion.json").unlink()
+    with pytest.raises(ConversionFailed, match=rf"{key} is {value} in config\.json"):
+        pphub.convert(right, tmp_path / "back", to="torch")
+
+
+def test_a_head_that_paddle_cannot_have_as_wide_as_torch(tmp_path: Path) -> None:
+    """Torch projects the hidden state back to the width of the embeddings; Paddle's head does not."""
+    import transformers
+
+    size = {"hidden_size": 16, "word_embed_proj_dim": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.OPTConfig(**size, ffn_dim=24, vocab_size=50, max_position_embeddings=32)
+    transformers.OPTForCausalLM(config).save_pretrained(tmp_path / "head")
+    with pytest.raises(ConversionFailed, match=r"word_embed_proj_dim|hidden_size is 16"):
+        pphub.convert(tmp_path / "head", tmp_path / "out")
+    transformers.OPTModel(config).save_pretrained(tmp_path / "base")
+    assert pphub.convert(tmp_path / "base", tmp_path / "out")
 
 
 # -- what is refused -----------------------------------------------------------------------------------------
@@ -476,6 +621,52 @@ def test_a_bare_pickle_named_like_a_checkpoint_is_refused_as_unsafe(tmp_path: Pa
         with pytest.raises(UnsafeCheckpoint, match="eval"):
             pphub.convert(model)
     assert not (tmp_path / "mark").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda path: os.mkfifo(path), "is no file but a pipe"),
+        (lambda path: path.mkdir(), "is no file but a folder"),
+        (lambda path: path.symlink_to("/dev/zero"), "is no file but a device"),
+        (lambda path: path.symlink_to(path.name), "cannot be looked up: Too many levels of symbolic links"),
+    ],
+    ids=["pipe", "folder", "device", "loop"],
+)
+def test_what_stands_in_the_place_of_the_weights_is_named(tmp_path: Path, make: Any, says: str) -> None:
+    berts.write_config(tmp_path / "m", berts.config())
+    make(tmp_path / "m" / "model.safetensors")
+    with pytest.raises(Corrupt, match=f"model.safetensors.? {says}") as caught:
+        pphub.convert(tmp_path / "m", tmp_path / "out")
+    assert caught.value.exit_code == 4
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*")
+@pytest.mark.parametrize("name", ["model.jit", "model.ptl", "model"])
+def test_a_program_is_refused_whatever_it_is_called(tmp_path: Path, name: str) -> None:
+    import torch
+
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / name)
+    with pytest.raises(UnsafeCheckpoint, match=f"{name} is a TorchScript archive, which is a program"):
+        pphub.convert(tmp_path / name)
+    (tmp_path / name).write_bytes(b"PK" + bytes(100))
+    with pytest.raises(UsageError, match="is not named like a checkpoint"):
+        pphub.convert(tmp_path / name)
+
+
+def test_a_vocabulary_that_changes_meanwhile_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = berts.write_bin(tmp_path / "m", berts.config(), berts.state(berts.config()))
+    plan = make_plan
+
+    def change(*arguments: Any) -> Any:
+        (model / "vocab.txt").write_text("another")
+        return plan(*arguments)
+
+    monkeypatch.setattr("pphub.conversion.job.make_plan", change)
+    with pytest.raises(Corrupt, match=r"vocab\.txt has the sha256 \w{64}, and had \w{64} before"):
+        pphub.convert(model, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_rules_match_whole_names_only() -> None:

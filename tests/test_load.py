@@ -273,6 +273,15 @@ def test_a_masked_lm_checkpoint_as_base_model_says_that_the_pooler_is_fresh(tmp_
         pphub.AutoModel.from_pretrained(tmp_path / "m")
 
 
+def test_a_base_model_built_without_a_pooler_says_that_it_is_fresh(tmp_path: Path) -> None:
+    import transformers
+
+    settings = {key: value for key, value in berts.config().items() if key not in {"architectures", "model_type"}}
+    transformers.BertModel(transformers.BertConfig(**settings), add_pooling_layer=False).save_pretrained(tmp_path)
+    with pytest.warns(FreshParameters, match=r"pooler\.dense\.weight, pooler\.dense\.bias$"):
+        pphub.AutoModel.from_pretrained(tmp_path)
+
+
 def test_a_class_paddle_does_not_have(tmp_path: Path) -> None:
     berts.save_transformers(tmp_path / "m", "BertModel")
     with pytest.raises(LoadFailed, match="no AutoModelForConditionalGeneration for this model"):
@@ -424,6 +433,8 @@ def test_an_architecture_without_rules_is_one_clear_error(tmp_path: Path) -> Non
         ("GPTJForCausalLM", "AutoModel", "GPTJModel"),
         ("FalconForCausalLM", "AutoModel", "RWModel"),  # and does not look for RW
         ("T5EncoderModel", "AutoEncoder", "T5EncoderModel"),
+        ("T5EncoderModel", "AutoModel", "T5EncoderModel"),  # and takes it for the pair, with a decoder of its own
+        ("MT5EncoderModel", "AutoModel", "MT5EncoderModel"),
         ("XLMForQuestionAnsweringSimple", "AutoModelForQuestionAnswering", "XLMForQuestionAnsweringSimple"),
     ],
 )

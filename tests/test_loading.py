@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -489,3 +490,13 @@ def test_the_file_is_let_go_with_the_last_tensor(prepared: Path) -> None:
     gc.collect()
     if MAPS.exists():
         assert not is_mapped(prepared / WEIGHTS)
+
+
+def test_threads_that_load_different_dtypes_get_what_they_asked_for(prepared: Path) -> None:
+    """Paddle has one default dtype for all threads."""
+    wanted = ["float16" if number % 2 else "float32" for number in range(24)]
+    with ThreadPoolExecutor(4) as pool:
+        models = list(pool.map(lambda dtype: pphub.AutoModel.from_pretrained(prepared, dtype=dtype), wanted))
+    for model, dtype in zip(models, wanted, strict=True):
+        assert {str(parameter.dtype) for parameter in model.parameters()} == {f"paddle.{dtype}"}
+    assert sys.modules["paddle"].get_default_dtype() == "float32"

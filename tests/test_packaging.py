@@ -166,7 +166,7 @@ def test_our_sources_and_command_are_declared_as_entry_points() -> None:
     assert sources["bos"] == "pphub_plugins.bos:BosSource"
     assert sources["file"] == "pphub_plugins.local:LocalSource"
     (command,) = entry_points(group="console_scripts", name="hub")
-    assert command.value == "pphub.cli:main"
+    assert command.value == "pphub.cli:run"
 
 
 def test_exported_names() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -339,6 +341,52 @@ def test_other_weights_beside_it(model: Path, tmp_path: Path, verify: Callable[.
     assert verify(out, code=0)["bad"] == []
 
 
+def test_what_paddlenlp_might_load_instead_is_told(
+    model: Path, tmp_path: Path, verify: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = pphub.convert(model, tmp_path / "out")
+    assert verify(out, code=0)["beside"] == []
+    for name in ("model.safetensors", "model_config.json", "notes.txt"):
+        (out / name).write_text("mine")
+    assert verify(out, code=0)["beside"] == ["model.safetensors", "model_config.json"]
+    assert main(["verify", str(out)]) == 0
+    assert "model.safetensors: it is not of this conversion, and PaddleNLP might load" in capsys.readouterr().out
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """In a process of its own, which would be ended if it waited for a pipe."""
+    command = [sys.executable, "-m", "pphub", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_pipe_in_the_place_of_the_record_is_not_waited_for(converted: Path, model: Path) -> None:
+    (converted / RECORD).unlink()
+    os.mkfifo(converted / RECORD)
+    in_cache = "hub/converted" in str(converted)
+    verified = run("verify", *([] if in_cache else [converted]))
+    assert verified.returncode == 1
+    assert f"{RECORD}: it cannot be read, so what the conversion holds is not known" in verified.stdout
+    again = run("convert", model, *([] if in_cache else ["--out", converted]))
+    assert again.returncode == (0 if in_cache else 2), again.stderr
+    if in_cache:
+        assert (converted / RECORD).is_file()
+    else:
+        assert "holds files that are no conversion of pphub's" in again.stderr
+
+
+def test_a_vocabulary_that_has_grown_without_end(converted: Path, verify: Callable[..., Any]) -> None:
+    (converted / "vocab.txt").chmod(0o644)
+    os.truncate(converted / "vocab.txt", 40 << 20)
+    tracemalloc.start()
+    (bad,) = verify(converted, code=1)["bad"]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10 << 20  # it is not read as a whole
+    assert bad["path"] == "vocab.txt"
+    assert "it has 41943040 bytes that are not the " in bad["problem"]
+
+
 # -- what cannot be proved ---------------------------------------------------------------------------------------
 
 
@@ -450,7 +498,10 @@ def test_what_is_told(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert [line.partition(f"  {RECORD}: ")[0][:29] for line in lines] == ["damaged  conversion of file:/"] * 2
     shutil.rmtree(model)
     assert main(["verify", str(folder)]) == 0
-    assert "not proved  conversion of file:" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "could not be proved  conversion of file:" in told
+    says = "0 of 1 conversion proved from the inputs, and 1 could not be: only the hashes of the record were compared\n"
+    assert told.endswith(says)
 
 
 def test_a_forged_conversion_is_set_aside_and_made_again(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -354,3 +355,20 @@ def test_a_browser_shows_it(tmp_path: Path) -> None:
     page = Page(shown)
     assert page.all("script") == []
     assert len(page.all("svg")) == 3
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium here")
+@pytest.mark.parametrize("width", [1100, 800])
+def test_the_summary_of_a_failed_run_is_no_wider_than_the_page(tmp_path: Path, width: int) -> None:
+    """A browser measures it: long names of arrays and inputs are broken, and the figures stay whole."""
+    name = "encoder.layers.3.self_attn.q_proj.weight(torch:encoder.layer.3.attention.self.query.weight)"
+    failed = stage(status="failed", reason="out of tolerance", differences=(difference(name, 1.0),), inputs="i" * 90)
+    page = report_page(report_document(report(failed)))
+    script = "<script>document.title = document.documentElement.scrollWidth - innerWidth</script></body>"
+    page = re.sub(r"<meta http-equiv=[^>]*>", "", page).replace("</body>", script)
+    (tmp_path / "report.html").write_text(page, encoding="utf-8")
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile"]
+    command += [f"--window-size={width},900", "--dump-dom", (tmp_path / "report.html").as_uri()]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    (wider,) = re.findall("<title>(-?[0-9]+)</title>", shown)
+    assert int(wider) <= 0

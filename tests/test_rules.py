@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
+from pphub.checkpoint.folder import read_weights
 from pphub.checkpoint.tensor import Tensor, contiguous_strides
 from pphub.conversion.config import translate_config
 from pphub.conversion.constants import CONSTANTS, make_constant
@@ -19,6 +21,7 @@ from pphub.conversion.operation import Operation
 from pphub.conversion.plan import make_plan
 from pphub.conversion.rules import find_family, find_paddle_family, load_families, parse_family
 from pphub.conversion.sizes import lookup
+from pphub.conversion.torch_config import translate_back
 from pphub.errors import ConversionFailed
 
 HEAD = """
@@ -56,7 +59,13 @@ def test_the_readme_has_an_example_of_every_key() -> None:
     """The keys are those that the errors list."""
     text = (Path(sys.modules["pphub.conversion"].__path__[0]) / "rules" / "README.md").read_text(encoding="utf-8")
     bad = rule('torch = "a"\npaddle = "b"\nas = "tensor"')
-    places = (f"oops = 1\n{bad}", f"{bad}oops = 1", rule("drop = 1\noops = 1"), rule("oops = 1", "tie"))
+    places = (
+        f"oops = 1\n{bad}",
+        f"{bad}oops = 1",
+        rule("drop = 1\noops = 1"),
+        rule("oops = 1", "tie"),
+        rule("oops = 1", "only"),
+    )
     for place in (*places, f"{bad}[config.oops]"):
         with pytest.raises(ValueError, match="unknown key 'oops'") as caught:
             parse_family(place)
@@ -149,6 +158,14 @@ def test_names_there_and_back_are_the_same(family: Family, architecture: str) ->
         (rule('torch = "a"\npaddle = "b"\nas = "tensor"') + "[config.rename]\na = 1", "a = 1 has no meaning there"),
         (rule('torch = "a"\npaddle = "b"\nas = "tensor"') + '[config.derive]\na = "b ^ c"', "has no meaning there"),
         (rule('torch = "a"\npaddle = "b"\nas = "tensor"\nuntied = ["c"]'), "some of the further names"),
+        (rule('torch = ["a", "c"]\npaddle = "b"\nas = "tensor"\nused = "c"'), "where some are `untied`"),
+        (HEAD + '[[only]]\nfor = ["B"]\nvalues = { a = [1] }\n', r"'B' is not in \[architectures\]"),
+        (HEAD + "[[only]]\nvalues = { a = 1 }\n", r"\[\[only\]\]: values is"),
+        (HEAD + "[[only]]\nsame = { a = 1 }\n", r"\[\[only\]\]: same is"),
+        (HEAD + "[[only]]\nunless = 1\nvalues = { a = [1] }\n", "`unless` is 1, not a table"),
+        ("fixed_epsilon = 1e-5" + HEAD, "where there is an epsilon"),
+        ('epsilon = "e"' + HEAD, "where there is an epsilon"),
+        ('epsilon = "e"\nfixed_epsilon = { B = 1e-5 }' + HEAD, r"'B' is not in"),
         (HEAD.replace('tokenizer = "T"\n', ""), "'tokenizer' is missing"),
         ("family = ", "Invalid value"),
         ("oops = 1\n" + HEAD, "unknown key 'oops'"),
@@ -220,6 +237,73 @@ def test_shapes_that_do_not_fit(operation: Operation, shapes: list[tuple[int, ..
 def fake(name: str, *shape: int) -> Tensor:
     """A tensor that can be planned with, but not read."""
     return Tensor(name, "float32", shape, contiguous_strides(shape), Path("none"), 0, 1 << 20)
+
+
+def real(folder: Path, name: str, values: Any) -> Tensor:
+    """A tensor of a file."""
+    save_file({name: np.ascontiguousarray(values)}, folder / "one.safetensors")
+    return read_weights(folder / "one.safetensors")[name]
+
+
+@pytest.mark.parametrize(
+    ("value", "values"),
+    [
+        ("sinusoidal", np.asarray(make_constant("sinusoidal", (8, 4), "float32"), "float32") + np.float32(1e-3)),
+        ("arange", np.arange(8) + 1),
+        ("arange", np.full(8, 3)),
+        ("zeros", np.ones((1, 8), "int64")),
+        ("tril", np.ones((1, 1, 4, 4), "bool")),
+        ("ones", np.full(4, np.nan, "float32")),
+        (-1e9, np.full(2, -1e4, "float32")),
+    ],
+)
+def test_what_is_left_out_must_be_what_the_rule_says(tmp_path: Path, value: str | float, values: Any) -> None:
+    """Else the model would be another one, and nobody would see it."""
+    written = f'"{value}"' if isinstance(value, str) else value
+    family = parse_family(rule(f'torch = "a"\ndrop = "made again"\nvalue = {written}'))
+    request = Request(family, "A", "paddle", {})
+    right = real(tmp_path, "a", make_constant(value, values.shape, str(values.dtype)))
+    assert make_plan(request, {"a": right}).drops[0].value == value
+    with pytest.raises(ConversionFailed, match=f"a is not {value!r}, as it is in every model"):
+        make_plan(request, {"a": real(tmp_path, "a", values)})
+
+
+def test_what_is_left_out_may_be_rounded_or_a_single_number(tmp_path: Path) -> None:
+    family = parse_family(rule('torch = "a"\ndrop = "made again"\nvalue = "sinusoidal"'))
+    request = Request(family, "A", "paddle", {})
+    table = make_constant("sinusoidal", (512, 4), "float64")
+    for dtype in ("float32", "float16"):
+        (drop,) = make_plan(request, {"a": real(tmp_path, "a", table.astype(dtype))}).drops
+        assert drop.value == "sinusoidal"
+    (drop,) = make_plan(request, {"a": real(tmp_path, "a", np.add(table, 1e-7).astype("float32"))}).drops
+    assert drop.value is None  # near enough to be left out, but not to be made again
+    (drop,) = make_plan(request, {"a": real(tmp_path, "a", np.float32(-1e4))}).drops
+    assert drop.value == -1e4
+
+
+def test_of_two_parameters_that_the_config_unties_the_one_that_torch_uses_is_taken(tmp_path: Path) -> None:
+    text = 'torch = ["a", "b"]\nuntied = ["b"]\npaddle = "c"\nas = "tensor"\n'
+    tensors = {name: real(tmp_path / name, name, values) for name, values in two(tmp_path).items()}
+    untied = {"tie_word_embeddings": False}
+    plan = make_plan(Request(parse_family(rule(text + 'used = "b"')), "A", "paddle", untied), tensors)
+    assert [move.sources for move in plan.moves] == [("b",)]
+    assert [(drop.tensor.name, drop.value) for drop in plan.drops] == [("a", "zeros")]
+    assert "not used by torch, which takes b" in plan.drops[0].reason
+    with pytest.raises(
+        ConversionFailed, match=r"a and b are two parameters, since config\.json unties them; in .* one"
+    ):
+        make_plan(Request(parse_family(rule(text)), "A", "paddle", untied), tensors)
+    for each in (text, text + 'used = "b"'):
+        with pytest.raises(ConversionFailed, match="a and b both become c, but their values differ") as caught:
+            make_plan(Request(parse_family(rule(each)), "A", "paddle", {}), tensors)
+        assert "contradicts itself" in str(caught.value)
+
+
+def two(folder: Path) -> dict[str, Any]:
+    """Different values under two names, each with a folder."""
+    for name in ("a", "b"):
+        (folder / name).mkdir()
+    return {"a": np.zeros(3, "float32"), "b": np.ones(3, "float32")}
 
 
 def test_parts_that_are_missing_are_named() -> None:
@@ -370,7 +454,9 @@ def test_a_head_may_be_called_as_the_base_of_another_class_is() -> None:
 
 
 def test_the_epsilon_is_a_key() -> None:
-    assert parse_family('epsilon = "layer_norm_eps"' + HEAD).epsilon == "layer_norm_eps"
+    family = parse_family('epsilon = "layer_norm_eps"\nfixed_epsilon = 1e-5' + HEAD)
+    assert family.epsilon == "layer_norm_eps"
+    assert family.fixed_epsilon == {"A": 1e-5, "AWithHead": 1e-5}
     with pytest.raises(ValueError, match="1e-12 is no name"):
         parse_family("epsilon = 1e-12" + HEAD)
 
@@ -393,11 +479,71 @@ def test_the_epsilon_is_a_key() -> None:
         ({"architectures": ["T5Model"], "feed_forward_proj": "gelu"}, "feed_forward_proj is 'gelu'"),
         ({"architectures": ["CLIPModel"], "text_config": {"layer_norm_eps": 1e-6}}, "text_config.layer_norm_eps"),
         ({"architectures": ["DPTModel"], "is_hybrid": True}, "is_hybrid is True"),
+        ({"architectures": ["T5Model"], "relative_attention_max_distance": 20}, "max_distance is 20.* express 128"),
+        ({"architectures": ["MT5EncoderModel"], "relative_attention_max_distance": 64}, "max_distance is 64"),
+        ({"architectures": ["T5Model"], "dense_act_fn": "gelu_new"}, "dense_act_fn is 'gelu_new'.* express 'relu'"),
+        ({"architectures": ["MT5Model"], "dense_act_fn": "relu"}, "dense_act_fn is 'relu'.* express 'gelu_new'"),
+        ({"architectures": ["T5Model"], "is_gated_act": True}, "is_gated_act is True"),
+        ({"architectures": ["DebertaV2Model"], "hidden_act": "relu"}, "hidden_act is 'relu'"),
+        ({"architectures": ["DebertaV2Model"], "conv_kernel_size": 3}, "conv_act is 'tanh'"),
+        ({"architectures": ["DistilBertForMaskedLM"], "activation": "relu"}, "'relu'; .* DistilBertForMaskedLM can"),
+        ({"architectures": ["MPNetForMaskedLM"], "hidden_act": "relu"}, "'relu'; .* MPNetForMaskedLM can"),
+        ({"architectures": ["MPNetModel"], "pad_token_id": 0}, "pad_token_id is 0"),
+        ({"architectures": ["BlenderbotSmallModel"], "scale_embedding": True}, "scale_embedding is True"),
+        (
+            {"architectures": ["GPT2ForSequenceClassification"], "n_embd": 8, "pad_token_id": 7},
+            "eos_token_id is 50256 and pad_token_id is 7; PaddleNLP's GPTForSequenceClassification",
+        ),
+        ({"architectures": ["ErnieModel"], "pad_token_id": None}, "pad_token_id is null, which .* cannot express"),
+        ({"architectures": ["RobertaModel"], "pad_token_id": None}, "pad_token_id is null"),
     ],
 )
 def test_what_paddles_class_computes_otherwise_is_refused(config: dict[str, object], why: str) -> None:
     with pytest.raises(ConversionFailed, match=why):
         translate_config(*find_family(config), config)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"architectures": ["DistilBertModel"], "activation": "relu"},
+        {"architectures": ["MPNetModel"], "hidden_act": "relu"},
+        {"architectures": ["DebertaV2Model"], "hidden_size": 8, "conv_act": "tanh"},  # without a convolution
+        {"architectures": ["DebertaV2Model"], "hidden_size": 8, "conv_kernel_size": 3, "conv_act": "gelu"},
+        {"architectures": ["T5Model"], "feed_forward_proj": "gated-gelu", "dense_act_fn": "gelu_new"},
+        {"architectures": ["GPT2Model"], "n_embd": 8, "pad_token_id": 7},
+        {"architectures": ["GPT2ForSequenceClassification"], "n_embd": 8, "pad_token_id": None},
+    ],
+)
+def test_what_is_refused_elsewhere_may_be_right_here(config: dict[str, object]) -> None:
+    """What a head does not do like torch, or a layer that is not there, is no reason to refuse the others."""
+    family, architecture = find_family(config)
+    assert translate_config(family, architecture, config).values["architectures"] == [
+        family.architectures[architecture]
+    ]
+
+
+def test_null_has_a_word_in_paddle_and_comes_back() -> None:
+    config = {"architectures": ["BertModel"], "pad_token_id": None}
+    family, architecture = find_family(config)
+    there = translate_config(family, architecture, config)
+    assert (there.values["pad_token_id"], there.replaced["pad_token_id"]) == (-1, None)
+    back = translate_back(family, architecture, there.values)
+    assert back.values["pad_token_id"] is None
+    assert "pad_token_id" not in translate_config(family, architecture, {"architectures": ["BertModel"]}).values
+
+
+def test_an_epsilon_that_only_our_loader_gives_is_told() -> None:
+    def notes(architecture: str, epsilon: float) -> tuple[str, ...]:
+        config: dict[str, object] = {"architectures": [architecture], "layer_norm_eps": epsilon}
+        return translate_config(*find_family(config), config).notes
+
+    (note,) = notes("AlbertForMaskedLM", 1e-12)
+    assert "unmodified PaddleNLP" in note
+    assert "AlbertForMaskedLM have the epsilon 1e-05, not 1e-12" in note
+    assert notes("AlbertForMaskedLM", 1e-5) == notes("AlbertModel", 1e-12) == notes("BertModel", 1e-3) == ()
+    assert notes("ErnieModel", 1e-12) == ()
+    assert len(notes("ErnieModel", 1e-5)) == 1
 
 
 def test_a_key_may_be_in_a_table_or_a_list() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 import random
@@ -287,6 +288,17 @@ def test_a_vocabulary_that_is_there_is_the_vocabulary(tmp_path: Path) -> None:
     assert tree(prepared)["vocab.txt"] == tiny_bert()["vocab.txt"]
     assert "tokenizer_config.json" not in tree(prepared)
     assert "tokenizer" not in json.loads((prepared / "conversion.json").read_bytes())
+
+
+def test_the_record_has_the_hash_of_a_file_that_was_completed(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "m", bert_files(tmp_path, word_piece(lower=False)))
+    (folder / "tokenizer_config.json").write_text('{"model_max_length": 77}')
+    prepared = pphub.prepare(folder)
+    content = (prepared / "tokenizer_config.json").read_bytes()
+    assert len(json.loads(content)) > 1
+    record = json.loads((prepared / "conversion.json").read_bytes())
+    assert record["files"]["tokenizer_config.json"] == hashlib.sha256(content).hexdigest()
+    assert main(["verify", str(prepared), "-q"]) == 0
 
 
 def test_what_the_config_of_the_tokenizer_says_is_kept(tmp_path: Path) -> None:

@@ -215,6 +215,36 @@ def test_eight_bits_are_cast_as_torch_does(tmp_path: Path, dtype: str, target: s
     assert written.read().tobytes() == cast(matrix.view(torch.uint8).numpy(), dtype, target).T.tobytes()
 
 
+@pytest.mark.parametrize("target", ["float64", "float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("source", ["float64", "float32", "float16", "bfloat16"])
+@pytest.mark.filterwarnings("error")
+def test_every_number_is_cast_as_torch_does(source: str, target: str) -> None:
+    """Bit for bit, also where a number lies between two others, and by way of which dtype it is rounded."""
+    random = np.random.default_rng(0)
+    width = DTYPES[source].itemsize
+    bits = [random.integers(0, 256, 100_000 * width, np.uint8).tobytes()]
+    middles = ((random.integers(0, 1 << 16, 20_000, np.uint32) << 16) | 0x8000).view("<f4")
+    middles = middles[np.isfinite(middles)].astype("<f8")
+    halves = random.integers(0, 0x7C00, 20_000, np.uint16).view("<f2").astype("<f8")
+    halves *= 1 + 2.0 ** -random.integers(10, 40, 20_000)
+    special = np.array([0, -0.0, np.inf, -np.inf, 5e-324, 1e-45, 1e-40, 6e-8, 65504, 65520, 3.4028236e38, 1e300])
+    for values in (middles, np.nextafter(middles, np.inf), np.nextafter(middles, -np.inf), halves, special, -special):
+        bits.append(raw(torch.from_numpy(values).to(getattr(torch, source))))
+    data = b"".join(bits)
+    given = torch.frombuffer(bytearray(data), dtype=getattr(torch, source))
+    expected = given.to(getattr(torch, target))
+    found = cast(np.frombuffer(data, DTYPES[source]), source, target)
+    wanted = np.frombuffer(raw(expected), DTYPES[target])
+    is_nan = given.isnan().numpy()
+    assert 0 < is_nan.sum() < len(is_nan) / 2
+    size = f"<u{DTYPES[target].itemsize}"
+    np.testing.assert_array_equal(found.view(size)[~is_nan], wanted.view(size)[~is_nan])
+    # Of a NaN torch keeps what the processor does; here it stays a NaN, of the same sign.
+    ours = torch.frombuffer(bytearray(found.tobytes()), dtype=getattr(torch, target))[torch.from_numpy(is_nan)]
+    assert ours.isnan().all()
+    assert torch.equal(ours.signbit(), given[torch.from_numpy(is_nan)].signbit())
+
+
 @FORMATS
 def test_a_whole_model_is_refused_by_the_name_of_its_class(tmp_path: Path, options: dict[str, Any]) -> None:
     path = saved(tmp_path / "m.bin", torch.nn.Linear(2, 2), **options)

@@ -86,6 +86,8 @@ def fetch(
     progress = progress or choose_progress()
     store = open_store(progress.note)
     no_network = settings.offline() if offline is None else offline
+    if ref.kind == "file":
+        _check_name(ref.path)
     with stage("resolve") as current:
         found = find_local(ref, store, selection, offline=no_network, refresh=refresh)
         current.outcome = _describe(ref, found)
@@ -202,11 +204,18 @@ def _describe(ref: ModelRef, found: Snapshot | Listing | None) -> str:
     return f"{ref} is {found.source}:{found.repo} {found.commit[:12]}, {where}"
 
 
+def _check_name(path: Path) -> None:
+    """Refuse a file that is no checkpoint by its name; one that is a program says so."""
+    if weight_files([path.name]) != (path.name,):
+        from pphub.checkpoint.torch_zip import refuse_program
+
+        refuse_program(path)
+        msg = f"{path} is not named like a checkpoint"
+        raise UsageError(msg, hint="name a .bin, .pt, .pth, .safetensors or .pdparams file, or the model's folder")
+
+
 def _with_only(weights: str, snapshot: Snapshot) -> Snapshot:
     """The folder around a weights file, seen without the other weights in it."""
-    if weight_files([weights]) != (weights,):
-        msg = f"{snapshot.folder / weights} is not named like a checkpoint"
-        raise UsageError(msg, hint="name a .bin, .pt, .pth, .safetensors or .pdparams file, or the model's folder")
     files = {path: file for path, file in snapshot.files.items() if path == weights or not is_weights(path)}
     return replace(snapshot, files=files)
 

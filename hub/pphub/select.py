@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["WEIGHT_PATTERNS", "Selection", "is_weights", "weight_files"]
+__all__ = ["WEIGHT_PATTERNS", "Selection", "is_weights", "weight_files", "weight_formats"]
 
 WEIGHT_PATTERNS: Final = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.pdparams", "*.index.json")
 """Names of weights, and of the indices of shards."""
@@ -54,6 +54,7 @@ _WEIGHTS: Final = tuple(
         r"[^/]+\.(bin|pt|pth)",
     )
 )
+_NAMED: Final = 6  # of these; the others have names that no library looks for
 _ANY_WEIGHTS_INDEX: Final = re.compile(r"[^/]+\.(safetensors|bin|pdparams)\.index\.json")
 
 
@@ -104,6 +105,13 @@ def weight_files(paths: Iterable[str]) -> tuple[str, ...]:
         if any(not path.endswith(".json") for path in found):
             return found
     return ()
+
+
+def weight_formats(paths: Iterable[str]) -> tuple[tuple[str, ...], ...]:
+    """The files of each weight format that a library would load by itself, in our order; one of them is usual."""
+    top = [path for path in paths if "/" not in path]
+    found = [tuple(path for path in top if pattern.fullmatch(path)) for pattern in _WEIGHTS[:_NAMED]]
+    return tuple(names for names in found if any(not name.endswith(".json") for name in names))
 
 
 def _is_small(path: str) -> bool:

@@ -30,4 +30,5 @@ ROWS = [
     _row("BartForConditionalGeneration"),
     _row("BartForSequenceClassification", ask=_ended, settings={"num_labels": 3}),
     _row("BartForQuestionAnswering"),
+    _row("BartModel", settings={"pad_token_id": None}, label="no padding", ask="plain seq2seq"),
 ]

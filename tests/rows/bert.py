@@ -29,4 +29,5 @@ ROWS = [
     _row("BertForTokenClassification", settings={"num_labels": 3}),
     _row("BertForQuestionAnswering"),
     _row("BertForMultipleChoice", ask="choices"),
+    _row("BertModel", settings={"pad_token_id": None}, label="no padding", ask="plain"),
 ]

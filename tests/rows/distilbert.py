@@ -27,4 +27,5 @@ ROWS = [
     _row("DistilBertForTokenClassification", settings={"num_labels": 3}),
     _row("DistilBertForQuestionAnswering"),
     _row("DistilBertModel", settings={"activation": "relu", "sinusoidal_pos_embds": True}, label="other"),
+    _row("DistilBertModel", settings={"pad_token_id": None}, label="no padding", ask="plain"),
 ]

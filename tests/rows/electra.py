@@ -31,4 +31,5 @@ ROWS = [
     _row("ElectraForMultipleChoice", ask="choices"),
     _row("ElectraModel", settings={"embedding_size": 16, "layer_norm_eps": 1e-3}, label="other"),
     _row("ElectraForMaskedLM", settings={"layer_norm_eps": 1e-3}, label="other"),
+    _row("ElectraModel", settings={"pad_token_id": None}, label="no padding", ask="plain"),
 ]

@@ -26,6 +26,7 @@ ROWS = [
     _row("FunnelForSequenceClassification", settings={"num_labels": 3}),
     _row("FunnelForTokenClassification", settings={"num_labels": 3}),
     _row("FunnelForQuestionAnswering"),
+    _row("FunnelForMultipleChoice", ask="choices"),
     _row(
         "FunnelModel",
         settings={

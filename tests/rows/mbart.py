@@ -30,4 +30,5 @@ ROWS = [
     _row("MBartForConditionalGeneration"),
     _row("MBartForSequenceClassification", ask=_ended, settings={"num_labels": 3}),
     _row("MBartForQuestionAnswering"),
+    _row("MBartModel", settings={"pad_token_id": None}, label="no padding", ask="plain seq2seq"),
 ]

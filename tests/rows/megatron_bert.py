@@ -30,6 +30,7 @@ ROWS = [
     _row("MegatronBertModel"),
     _row("MegatronBertForPreTraining"),
     _row("MegatronBertForMaskedLM"),
+    _row("MegatronBertForCausalLM"),
     _row("MegatronBertForSequenceClassification", settings={"num_labels": 3}),
     _row("MegatronBertForTokenClassification", settings={"num_labels": 3}),
     _row("MegatronBertForQuestionAnswering"),

@@ -23,4 +23,5 @@ ROWS = [
         label="other",
     ),
     _row("PegasusForConditionalGeneration"),
+    _row("PegasusModel", settings={"pad_token_id": None}, label="no padding", ask="plain seq2seq"),
 ]

@@ -33,4 +33,5 @@ ROWS = [
         label="other",
     ),
     _row("RoFormerForSequenceClassification", settings={"hidden_act": "relu"}, label="relu"),
+    _row("RoFormerModel", settings={"pad_token_id": None}, label="no padding", ask="plain"),
 ]

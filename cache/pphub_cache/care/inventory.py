@@ -6,8 +6,10 @@ is forgotten unless the caller keeps it. What vanishes meanwhile is passed over:
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from urllib.parse import unquote
@@ -48,7 +50,9 @@ VIEW_FOLDER: Final = ".pphub"
 _FORMAT: Final = 1
 _HEAD: Final = 16 << 10  # of a conversion's record: its origin and output come first, then a list of all tensors
 _LINE: Final = 200  # more than a commit
-_BINARY: Final[int] = getattr(os, "O_BINARY", 0)  # Windows
+_MOST: Final = 256 << 20  # bytes of a record
+# Windows has the first; the second is for a pipe in the place of a record, which would be waited for.
+_READ: Final[int] = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 class Held(NamedTuple):
@@ -208,17 +212,25 @@ def _read_snapshot(root: str, source: str, repo: str, commit: str) -> Held | Non
 
 def _read(path: str) -> tuple[bytes, float]:
     """Content and time of the last change; a few times as fast as ``open``."""
-    descriptor = os.open(path, os.O_RDONLY | _BINARY)
+    descriptor = os.open(path, _READ)
     try:
-        stat = os.fstat(descriptor)
-        return os.read(descriptor, stat.st_size), stat.st_mtime
+        status = _status(descriptor, path)
+        return os.read(descriptor, status.st_size), status.st_mtime
     finally:
         os.close(descriptor)
 
 
+def _status(descriptor: int, path: str) -> os.stat_result:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_size > _MOST:
+        raise OSError(errno.EINVAL, "it is no record, but something else, or far too large", path)
+    return status
+
+
 def _read_head(path: str, limit: int) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | _BINARY)
+    descriptor = os.open(path, _READ)
     try:
+        _status(descriptor, path)
         return os.read(descriptor, limit)
     finally:
         os.close(descriptor)

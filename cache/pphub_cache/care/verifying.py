@@ -48,6 +48,7 @@ __all__ = [
 
 _THREADS: Final = 2
 _MOMENT: Final = 0.05  # seconds
+_MOST_JSON: Final = 128 << 20  # bytes
 
 Kind = Literal["damaged", "missing", "outdated"]
 
@@ -330,10 +331,10 @@ def _check_file(claims: list[Claim], count: Callable[[int], None]) -> list[Findi
 
 def _is_sound(file: str) -> bool:
     """Whether a file that PaddleNLP may have written anew is of any use."""
-    content = Path(file).read_bytes()
+    size = os.path.getsize(file)  # noqa: PTH202
     if not file.endswith(".json"):
-        return bool(content)
+        return size > 0
     try:
-        return isinstance(json.loads(content), dict)
+        return size <= _MOST_JSON and isinstance(json.loads(Path(file).read_bytes()), dict)
     except (ValueError, RecursionError):
         return False

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Final
 from pphub.checkpoint.json_text import MAX_JSON_BYTES, parse_json
 from pphub.checkpoint.pdparams import read_pdparams
 from pphub.checkpoint.safetensors import read_safetensors
+from pphub.checkpoint.state_dict import wrapping
 from pphub.checkpoint.tensor import file_size
 from pphub.checkpoint.torch_legacy import read_torch_legacy
 from pphub.checkpoint.torch_zip import read_torch_zip
 from pphub.errors import Corrupt, FileNotInModel, UnsafeCheckpoint
+from pphub.select import weight_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,11 +22,18 @@ if TYPE_CHECKING:
 
     from pphub.checkpoint.tensor import Tensor
 
-__all__ = ["is_paddle", "open_checkpoint", "read_config", "read_json", "read_weights"]
+__all__ = [
+    "is_paddle",
+    "open_checkpoint",
+    "open_wrapped",
+    "read_config",
+    "read_json",
+    "read_weights",
+    "without_prefix",
+]
 
 _CONFIG_FILES: Final = ("config.json", "model_config.json")  # the second is PaddleNLP's before 2.5
 _SHARD: Final = re.compile(r"[\w.-]+")
-_PARALLEL: Final = "module."  # torch's DataParallel puts it before every name
 # What is found under the names of weights, by where its mark stands.
 _FOREIGN: Final = (
     (0, b"version https://git-lfs", "a pointer of Git LFS to the file, and not the file", "fetch it with git lfs pull"),
@@ -44,7 +53,7 @@ def is_paddle(names: Iterable[str]) -> bool:
 def open_checkpoint(folder: Path, names: tuple[str, ...]) -> dict[str, Tensor]:
     """The tensors of one checkpoint, whole or in shards.
 
-    Where all names begin with ``module.``, as DataParallel has it, they are given without it.
+    What torch's DataParallel and compile put before all names is left out.
 
     Args:
         folder: the model folder.
@@ -54,7 +63,14 @@ def open_checkpoint(folder: Path, names: tuple[str, ...]) -> dict[str, Tensor]:
         FileNotInModel: there are no weights, or a shard is missing.
         UnsafeCheckpoint, Corrupt: a file is refused; see the readers.
     """
+    tensors = open_wrapped(folder, names)
+    return without_prefix(tensors, wrapping(tensors))
+
+
+def open_wrapped(folder: Path, names: tuple[str, ...]) -> dict[str, Tensor]:
+    """As :func:`open_checkpoint`, by the names that are in the files."""
     if not names:
+        _check_places(folder)
         msg = f"{folder} holds no weights: no model.safetensors, pytorch_model.bin or model_state.pdparams"
         raise FileNotInModel(msg, hint="download the model again without --include and --exclude, or check the path")
     index = next((name for name in names if name.endswith(".index.json")), None)
@@ -62,8 +78,23 @@ def open_checkpoint(folder: Path, names: tuple[str, ...]) -> dict[str, Tensor]:
         if len(names) > 1:
             msg = f"{folder} holds several weight files and no index that tells their parts: {', '.join(names)}"
             raise FileNotInModel(msg, hint="keep one of them, or the index.json that belongs to them")
-        return _without_parallel(read_weights(folder / names[0]))
-    return _without_parallel(_open_shards(folder, index))
+        return read_weights(folder / names[0])
+    return _open_shards(folder, index)
+
+
+def _check_places(folder: Path) -> None:
+    """Refuse what has the name of weights, and is no file: sources pass over it."""
+    for path in sorted(folder.iterdir()):
+        if weight_files([path.name]) and not path.is_file():
+            file_size(path)
+
+
+def without_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors by shorter names, also in themselves."""
+    if not prefix:
+        return tensors
+    bare = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return {name: replace(tensor, name=name) for name, tensor in bare.items()}
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -85,13 +116,6 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         return read_torch_legacy(path)
     msg = f"{path.name} is no checkpoint of torch: it starts with {head[:4]!r}"
     raise Corrupt(msg, hint="the file is truncated or damaged, or a web page; get it again from its source")
-
-
-def _without_parallel(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    if not all(name.startswith(_PARALLEL) for name in tensors):
-        return tensors
-    bare = {name.removeprefix(_PARALLEL): tensor for name, tensor in tensors.items()}
-    return {name: replace(tensor, name=name) for name, tensor in bare.items()}
 
 
 def _open_shards(folder: Path, index: str) -> dict[str, Tensor]:

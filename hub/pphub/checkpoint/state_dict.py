@@ -10,6 +10,10 @@ The rule, at each level of dicts within dicts:
 An optimizer's state (a key that starts with ``optim``, or is ``opt`` or ``opt_state``) never counts. In all other
 cases the file is refused, with a list of what it holds: a wrong choice would be a wrong model. Two keys of the same
 dict count as one.
+
+The names may have a prefix, since what was trained was within something else. It is left out where all names have it,
+again and again: one of ``WRAPPED`` always; one of ``OFTEN_WRAPPED`` where the rules of the model's family know none of
+the names as they are, since there are models whose own names begin with it.
 """
 
 from __future__ import annotations
@@ -20,9 +24,9 @@ from pphub.checkpoint.unpickle import kind_of
 from pphub.errors import Corrupt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
-__all__ = ["WRAPPERS", "find_state_dict"]
+__all__ = ["OFTEN_WRAPPED", "WRAPPED", "WRAPPERS", "find_state_dict", "wrapping"]
 
 WRAPPERS: Final = (
     "state_dict",
@@ -36,6 +40,12 @@ WRAPPERS: Final = (
     "weights",
 )
 """The keys under which training programs put the weights."""
+
+WRAPPED: Final = ("module.", "_orig_mod.")
+"""What torch puts before every name: DataParallel, compile."""
+
+OFTEN_WRAPPED: Final = ("model.", "net.", "network.", "base_model.model.")
+"""What programs put before every name, such as those of Lightning, which call the model as they like, and peft."""
 
 _MAX_DEPTH: Final = 4
 _SHOWN: Final = 6
@@ -63,6 +73,28 @@ def find_state_dict(label: str, root: object, is_tensor: Callable[[object], bool
             msg = f"{label} has the key {name} of type {type(name).__name__} among its names"
             raise Corrupt(msg, hint=_SAVE_ALONE)
     return {name: value for name, value in chosen.items() if type(name) is str}
+
+
+def wrapping(names: Collection[str], is_known: Callable[[str], bool] | None = None) -> str:
+    """The prefix of all names that is to be left out; empty if there is none.
+
+    Args:
+        names: of the tensors.
+        is_known: whether the rules know a name; None where there are no rules, and only what is safe is left out.
+    """
+    prefix = ""
+    for _ in range(_MAX_DEPTH):
+        bare = [name[len(prefix) :] for name in names]
+        known = is_known is None or any(map(is_known, bare))
+        found = next((each for each in WRAPPED + ((), OFTEN_WRAPPED)[not known] if _have(bare, each)), None)
+        if found is None:
+            break
+        prefix += found
+    return prefix
+
+
+def _have(names: Collection[str], prefix: str) -> bool:
+    return bool(names) and all(name.startswith(prefix) and name != prefix for name in names)
 
 
 class _Search:

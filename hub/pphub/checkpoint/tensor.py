@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import math
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from pphub.errors import Corrupt, FileNotInModel, StorageFailed, UnsafeCheckpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from io import FileIO
     from pathlib import Path
 
@@ -24,6 +25,7 @@ __all__ = [
     "Array",
     "Piece",
     "Tensor",
+    "boxes_of",
     "contiguous_strides",
     "file_size",
 ]
@@ -60,6 +62,14 @@ MAX_SIZE: Final = 1 << 56  # of a number in a file: far beyond any tensor, and n
 # An expanded view (stride 0) can claim far more elements than the file holds; real ones are small buffers.
 _MAX_EXPANDED_BYTES: Final = 64 << 20
 _BLOCK: Final = 1 << 20
+_GAP: Final = 16 << 10  # bytes between what is wanted; beyond that it is faster to read apart than to read them, too
+_NO_FILES: Final = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 _GET_AGAIN: Final = "the file is truncated or damaged; get it again from its source"
 
 
@@ -81,8 +91,9 @@ def file_size(path: Path) -> int:
         kind = StorageFailed if isinstance(error, PermissionError) else Corrupt
         raise kind(msg) from error
     if not stat.S_ISREG(status.st_mode):
-        msg = f"{path.name} is no file but a folder, a pipe or a device"
-        raise Corrupt(msg)
+        what = next((what for is_one, what in _NO_FILES if is_one(status.st_mode)), "something else")
+        msg = f"{path.name[:80]} is no file but {what}"
+        raise Corrupt(msg, hint="put the file itself there, or take this away")
     return status.st_size
 
 
@@ -94,6 +105,39 @@ def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
         strides.append(step)
         step *= max(size, 1)
     return tuple(reversed(strides))
+
+
+def boxes_of(shape: tuple[int, ...], most: int) -> Iterator[tuple[tuple[int, int], ...]]:
+    """Cut a shape, row-major, into boxes of so many elements at most."""
+    if math.prod(shape) <= most or not shape:
+        if math.prod(shape):
+            yield tuple((0, size) for size in shape)
+        return
+    within = math.prod(shape[1:])
+    if within > most:
+        for at in range(shape[0]):
+            for ranges in boxes_of(shape[1:], most):
+                yield ((at, at + 1), *ranges)
+        return
+    step = max(1, most // within)
+    rest = tuple((0, size) for size in shape[1:])
+    for at in range(0, shape[0], step):
+        yield ((at, min(at + step, shape[0])), *rest)
+
+
+def _is_dense(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
+    """Whether the elements lie side by side, row-major; how far apart those of a single one are does not count."""
+    dense = contiguous_strides(shape)
+    return all(size == 1 or one == other for size, one, other in zip(shape, strides, dense, strict=True))
+
+
+def _span(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
+    """Elements from the first to the last of a view that has some, both included."""
+    return 1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+
+
+def _bytes(array: Array) -> memoryview:
+    return array.reshape(-1).view(np.uint8).data
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,15 +225,31 @@ class Tensor:
         """Equal for two tensors that are the same view of the same storage, that is, tied."""
         return (self.path, self.start, self.offset, self.dtype, self.shape, self.strides)
 
+    @property
+    def is_dense(self) -> bool:
+        """Whether its elements lie in one place in the file, row-major."""
+        return not self.pieces and _is_dense(self.shape, self.strides)
+
     def _refuse(self, what: str) -> NoReturn:
         msg = f"{self.path.name}: tensor {self.name[:80]!r} {what}"
         raise UnsafeCheckpoint(msg, hint="the file was made by hand or is damaged; get it again from its source")
 
     def _span(self) -> int:
         """Elements from the first to the last of the view, both included."""
-        if not self.size:
-            return 0
-        return 1 + sum((size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True))
+        return _span(self.shape, self.strides) if self.size else 0
+
+    @property
+    def turned(self) -> Tensor:
+        """The same matrix, transposed."""
+        return replace(self, shape=self.shape[::-1], strides=self.strides[::-1])
+
+    def part(self, *ranges: tuple[int, int]) -> Tensor:
+        """The elements from one place to another in each of the first dimensions."""
+        offset, shape = self.offset, list(self.shape)
+        for axis, (start, end) in enumerate(ranges):
+            offset += start * self.strides[axis]
+            shape[axis] = end - start
+        return replace(self, offset=offset, shape=tuple(shape))
 
     def read(self) -> Array:
         """The values, row-major, in memory of their own.
@@ -197,35 +257,56 @@ class Tensor:
         Raises:
             Corrupt: the file is shorter than it was, or a piece does not hold what it should.
         """
-        dtype = DTYPES[self.dtype]
-        span = self._span()
-        flat = np.empty(span, dtype)
-        view = flat.view(np.uint8).data if span else memoryview(b"")
-        with self.path.open("rb", buffering=0) as stream:
-            if not self.pieces:
-                self._read_into(stream, self.start + self.offset * dtype.itemsize, view)
-            for piece in self.pieces:
-                if piece.encoded:
-                    self._decode_into(stream, piece, view[: piece.length])
-                else:
-                    self._read_into(stream, piece.start, view[: piece.length])
-                view = view[piece.length :]
-        if self.strides == contiguous_strides(self.shape) or not span:
-            return flat.reshape(self.shape)
-        byte_strides = [stride * dtype.itemsize for stride in self.strides]
-        strided = np.lib.stride_tricks.as_strided(flat, self.shape, byte_strides, writeable=False)
-        return np.ascontiguousarray(strided)
+        result = np.empty(self.shape, DTYPES[self.dtype])
+        self.read_into(result)
+        return result
 
-    def read_part(self, start: int, end: int) -> Array:
-        """The values from one element to another, of a tensor that is row-major and lies in one place.
-
-        Raises:
-            Corrupt: the file is shorter than it was.
-        """
-        flat = np.empty(end - start, DTYPES[self.dtype])
+    def read_into(self, result: Array) -> None:
+        """As :meth:`read`, into an array; beside it takes the memory of a block, however far apart the values lie."""
+        if not self.size:
+            return
         with self.path.open("rb", buffering=0) as stream:
-            self._read_into(stream, self.start + (self.offset + start) * self.itemsize, flat.view(np.uint8).data)
-        return flat
+            if self.pieces:
+                self._read_pieces(stream, result)
+            else:
+                self._gather(stream, result, self.offset, self.strides)
+
+    def _read_pieces(self, stream: FileIO, result: Array) -> None:
+        in_place = result.flags.c_contiguous and _is_dense(self.shape, self.strides)
+        flat = result if in_place else np.empty(self.size, result.dtype)
+        view = _bytes(flat)
+        for piece in self.pieces:
+            if piece.encoded:
+                self._decode_into(stream, piece, view[: piece.length])
+            else:
+                self._read_into(stream, piece.start, view[: piece.length])
+            view = view[piece.length :]
+        if not in_place:
+            apart = [stride * self.itemsize for stride in self.strides]
+            result[...] = np.lib.stride_tricks.as_strided(flat, self.shape, apart, writeable=False)
+
+    def _gather(self, stream: FileIO, into: Array, first: int, strides: tuple[int, ...]) -> None:
+        """Read a view that begins at an element of the storage: at once, or in parts of few bytes of the file."""
+        start = self.start + first * self.itemsize
+        if into.flags.c_contiguous and _is_dense(into.shape, strides):
+            self._read_into(stream, start, _bytes(into))
+            return
+        span = _span(into.shape, strides)
+        if span * self.itemsize <= _BLOCK:
+            flat = np.empty(span, into.dtype)
+            self._read_into(stream, start, _bytes(flat))
+            apart = [stride * self.itemsize for stride in strides]
+            into[...] = np.lib.stride_tricks.as_strided(flat, into.shape, apart, writeable=False)
+            return
+        far = max(range(into.ndim), key=lambda axis: (into.shape[axis] - 1) * strides[axis])
+        size, stride = into.shape[far], strides[far]
+        within = span - (size - 1) * stride
+        step = 1
+        if (stride - within) * self.itemsize < _GAP:
+            step = min(max(1, _BLOCK // self.itemsize // stride), (size + 1) // 2)
+        for at in range(0, size, step):
+            some = into[(slice(None),) * far + (slice(at, min(at + step, size)),)]
+            self._gather(stream, some, first + at * stride, strides)
 
     def _read_into(self, stream: FileIO, start: int, view: memoryview) -> None:
         stream.seek(start)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from pphub.checkpoint.torch_pickles import TORCH_NAMES, Storage, named_tensors, read_claim, set_state
 from pphub.checkpoint.unpickle import Objection, Unpickler
 from pphub.checkpoint.zip_records import read_records
-from pphub.errors import Corrupt, UnsafeCheckpoint
+from pphub.errors import Corrupt, Refused, UnsafeCheckpoint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pphub.checkpoint.tensor import Tensor
     from pphub.checkpoint.zip_records import Record
 
-__all__ = ["read_torch_zip"]
+__all__ = ["read_torch_zip", "refuse_program"]
 
 _DAMAGED: Final = "the file is truncated or damaged; get it again from its source"
 
@@ -36,9 +36,7 @@ def read_torch_zip(path: Path) -> dict[str, Tensor]:
     """
     records = read_records(path)
     top = _top_folder(path, records)
-    if f"{top}/constants.pkl" in records or any(name.startswith(f"{top}/code/") for name in records):
-        msg = f"{path.name} is a TorchScript archive, which is a program and not a checkpoint"
-        raise UnsafeCheckpoint(msg, hint="save the weights alone with torch.save(model.state_dict(), …)")
+    _check_for_program(path, top, records)
     packed = next((name for name, record in records.items() if not record.plain), None)
     if packed is not None:
         msg = f"{path.name}: the record {packed[:80]!r} is compressed or encrypted, which torch.save never does"
@@ -60,6 +58,26 @@ def read_torch_zip(path: Path) -> dict[str, Tensor]:
         )
         root = unpickler.load()
     return named_tensors(path, root)
+
+
+def refuse_program(path: Path) -> None:
+    """Refuse a file that is a TorchScript archive, whatever it is called; pass over all others.
+
+    Raises:
+        UnsafeCheckpoint: it is one.
+    """
+    try:
+        records = read_records(path)
+        top = _top_folder(path, records)
+    except Refused:
+        return
+    _check_for_program(path, top, records)
+
+
+def _check_for_program(path: Path, top: str, records: Mapping[str, Record]) -> None:
+    if f"{top}/constants.pkl" in records or any(name.startswith(f"{top}/code/") for name in records):
+        msg = f"{path.name} is a TorchScript archive, which is a program and not a checkpoint"
+        raise UnsafeCheckpoint(msg, hint="save the weights alone with torch.save(model.state_dict(), …)")
 
 
 def _top_folder(path: Path, records: Mapping[str, Record]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,8 @@ def run_align(arguments: argparse.Namespace) -> int:
     from pphub.alignment.run import align
     from pphub.progress import choose_progress
 
+    # What is imported for Paddle's side shows whatever others log, and a hub's client logs each request.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     found = align(
         arguments.name,
         arguments.against,

@@ -12,7 +12,7 @@ from pathlib import Path
 from time import localtime, strftime
 from typing import TYPE_CHECKING, Any, Final
 
-from pphub.alignment.record import PROOF_FILE, describe_proof
+from pphub.alignment.record import PROOF_FILE, describe_proof, proof_words
 from pphub.cli.places import find_layouts
 from pphub.cli.printing import number_of, shown, size_of
 from pphub.select import Selection
@@ -20,7 +20,7 @@ from pphub_cache.layout import DEFAULT_REVISION
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from pphub_cache.care.inventory import Held
     from pphub_cache.care.tally import Kept, Model
@@ -75,7 +75,7 @@ def _wanted(paths: tuple[str, ...]) -> frozenset[str]:
 
 def _row(model: Model, *, is_shared: bool) -> tuple[str, ...]:
     states = sorted({kept.state for kept in model.snapshots} - {"whole"}) + ["shared"] * is_shared
-    states += ["aligned"] * any(_alignments(model))
+    states += sorted(set(_alignments(model, proof_words)))
     return (
         shown(f"{model.source}:{model.repo}"),
         ", ".join(map(shown, _revisions(model))),
@@ -88,10 +88,10 @@ def _row(model: Model, *, is_shared: bool) -> tuple[str, ...]:
     )
 
 
-def _alignments(model: Model) -> Iterator[str]:
+def _alignments(model: Model, describe: Callable[[Path], str | None]) -> Iterator[str]:
     """What is proved of its conversions, see ``hub align``."""
     for folder in model.conversions:
-        if os.path.lexists(f"{folder}/{PROOF_FILE}") and (proof := describe_proof(Path(folder))):
+        if os.path.lexists(f"{folder}/{PROOF_FILE}") and (proof := describe(Path(folder))):
             yield proof
 
 
@@ -159,7 +159,7 @@ def _model_document(model: Model) -> dict[str, Any]:
         "shared": model.shared,
         "used": _iso(model.used),
         "converted": bool(model.conversions),
-        "aligned": list(_alignments(model)),
+        "aligned": list(_alignments(model, describe_proof)),
         "converted_size": model.converted,
         "snapshots": [_snapshot_document(kept) for kept in model.snapshots],
     }

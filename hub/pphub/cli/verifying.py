@@ -64,13 +64,26 @@ def _verify_folder(arguments: argparse.Namespace, folder: Path) -> int:
     findings = _read(work, "files of the conversion", progress)
     proved = [] if arguments.quick else _prove(work, Inputs(find_layouts()), progress)
     findings = _with_alignments(_with_proofs(findings, proved), work, read=not arguments.quick)
+    beside = _beside(folder, work)
     if arguments.json:
-        print_json(_document(work, findings, proved))
+        print_json(_document(work, findings, proved) | {"beside": beside})
     else:
         for finding in findings:
             _print_finding(finding)
+        for name in beside:
+            print(f"beside it  {shown(name)}: it is not of this conversion, and PaddleNLP might load it instead")
         _print_sum(arguments, work, findings, proved)
     return 1 if findings else 0
+
+
+def _beside(folder: Path, work: Work) -> list[str]:
+    """What the user has put beside the conversion, and PaddleNLP prefers, or might."""
+    from pphub.select import is_weights
+    from pphub_cache.care.inventory import files_of
+
+    known = {name for _, conversion in work.conversions for name in files_of(conversion) or ()}
+    names = {path.name for path in folder.iterdir()} - known
+    return sorted(name for name in names if known and (is_weights(name) or name == "model_config.json"))
 
 
 def _verify_cache(arguments: argparse.Namespace) -> int:
@@ -297,11 +310,13 @@ def _print_sum(arguments: argparse.Namespace, work: Work, findings: list[Finding
     verdicts = [each.proof.verdict for each in proved]
     for each in proved:
         if each.proof.verdict in {"changed", "unproved"}:
-            print(f"not proved  conversion of {_origin(each)}: {shown(each.proof.reason)}")
+            print(f"could not be proved  conversion of {_origin(each)}: {shown(each.proof.reason)}")
     kinds = "damaged, outdated or missing" if "outdated" in verdicts else "damaged or missing"
     line = f"{work.files} files, {size_of(work.size)}: {number_of(len(findings), 'file')} {kinds}"
     if verdicts:
         line += f"; {verdicts.count('proved')} of {number_of(len(verdicts), 'conversion')} proved from the inputs"
+        if unproved := verdicts.count("unproved"):
+            line += f", and {unproved} could not be: only the hashes of the record were compared"
     print(line)
 
 

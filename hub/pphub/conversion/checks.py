@@ -82,9 +82,10 @@ def _check_placeholders(family: Family, rule: Rule) -> None:
 
 
 def _check_classes(family: Family) -> None:
-    named = [*family.bases, *family.absent]
+    named = [*family.bases, *family.absent, *family.fixed_epsilon]
     named += [name for rule in family.rules for name in rule.classes]
     named += [name for tie in family.ties for name in tie.classes]
+    named += [name for only in family.only for name in only.classes]
     if unknown := sorted(set(named) - family.architectures.keys()):
         msg = f"{unknown[0]!r} is not in [architectures]"
         raise ValueError(msg)

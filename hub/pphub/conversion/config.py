@@ -25,6 +25,7 @@ _NOTES: Final = {
 DTYPE_KEYS: Final = ("torch_dtype", "dtype")
 """What torch calls the dtype of the weights; the first is understood by all its versions, Paddle has the second."""
 _MISSING: Final = object()
+_MOST_LABELS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class TranslatedConfig:
         left_out: key → why it is not there any more.
         replaced: key → the value that means something else on the other side.
         added: key → a value that the source leaves to its defaults.
+        notes: what the user should know of the model.
     """
 
     values: Mapping[str, object]
@@ -44,6 +46,7 @@ class TranslatedConfig:
     left_out: Mapping[str, str]
     replaced: Mapping[str, object]
     added: Mapping[str, object]
+    notes: tuple[str, ...] = ()
 
 
 def translate_config(family: Family, architecture: str, config: Mapping[str, object]) -> TranslatedConfig:
@@ -59,7 +62,7 @@ def translate_config(family: Family, architecture: str, config: Mapping[str, obj
     Raises:
         ConversionFailed: a value that Paddle's classes cannot express.
     """
-    _check(family, config)
+    _check(family, architecture, config)
     rules = family.config
     left_out = {key: reason for key, reason in _NOTES.items() if key in config}
     values: dict[str, object] = {"architectures": [family.architectures[architecture]]}
@@ -67,6 +70,7 @@ def translate_config(family: Family, architecture: str, config: Mapping[str, obj
     values.setdefault("model_type", family.model_types[0])
     added: dict[str, object] = {}
     replaced: dict[str, object] = {}
+    _number_labels(values, replaced)
     _complete(family, config, values, added, replaced)
     _replace(family, values, replaced)
     renamed = {}
@@ -82,7 +86,28 @@ def translate_config(family: Family, architecture: str, config: Mapping[str, obj
         elif found != value:
             replaced[key] = found
         put(values, key, value)
-    return TranslatedConfig(values, renamed, left_out, replaced, added)
+    return TranslatedConfig(values, renamed, left_out, replaced, added, _notes(family, architecture, values))
+
+
+def _notes(family: Family, architecture: str, values: Mapping[str, object]) -> tuple[str, ...]:
+    wanted = lookup(values, family.epsilon) if family.epsilon else None
+    fixed = family.fixed_epsilon.get(architecture)
+    if fixed is None or wanted in {None, fixed}:
+        return ()
+    text = "through unmodified PaddleNLP the answers differ a little from torch's: layer norms of its "
+    text += f"{family.architectures[architecture]} have the epsilon {fixed:g}, not {wanted:g} as the config says; "
+    return (f"{text}pphub's loader gives them the right one",)
+
+
+def _number_labels(values: dict[str, object], replaced: dict[str, object]) -> None:
+    """Where num_labels and the table of labels contradict each other, torch's classes take the number."""
+    number, labels = values.get("num_labels"), values.get("id2label")
+    if type(number) is int and 0 < number <= _MOST_LABELS and isinstance(labels, dict) and len(labels) != number:
+        names = [f"LABEL_{label}" for label in range(number)]
+        tables: dict[str, object] = {"id2label": dict(zip(map(str, range(number)), names, strict=True))}
+        tables["label2id"] = {name: label for label, name in enumerate(names)}
+        replaced |= {key: values[key] for key in tables if key in values}
+        values |= tables
 
 
 def _complete(
@@ -111,6 +136,10 @@ def _complete(
 
 def _replace(family: Family, values: dict[str, object], replaced: dict[str, object]) -> None:
     """Say in Paddle's words what has other words there."""
+    for key, meant in family.config.null.items():
+        if lookup(values, key, _MISSING) is None:
+            replaced[key] = None
+            put(values, key, meant)
     for key, translations in family.config.values.items():
         value = lookup(values, key)
         if isinstance(value, str) and value in translations:
@@ -122,13 +151,31 @@ def _replace(family: Family, values: dict[str, object], replaced: dict[str, obje
             put(values, key, value)
 
 
-def _check(family: Family, config: Mapping[str, object]) -> None:
-    for key, allowed in family.config.only.items():
-        found = lookup(config, key, family.config.default.get(key))
-        if found is not None and not any(found == _wanted(value, config) for value in allowed):
-            choices = " or ".join(repr(value) for value in allowed) or "null"
-            msg = f"{key} is {found!r}; PaddleNLP's {family.name} can only express {choices}"
-            raise ConversionFailed(msg, hint="converting it all the same would give a model that is silently wrong")
+def _check(family: Family, architecture: str, config: Mapping[str, object]) -> None:
+    default = family.config.default
+    judged = [(family.config.only, family.name)]
+    for only in family.only:
+        if only.applies(architecture, config, default):
+            whose = family.architectures[architecture] if only.classes else family.name
+            judged.append((only.values, whose))
+            for key, other in only.same.items():
+                found, wanted = (lookup(config, each, default.get(each)) for each in (key, other))
+                if None not in (found, wanted) and found != wanted:
+                    msg = f"{key} is {found!r} and {other} is {wanted!r}; PaddleNLP's {whose} can only express"
+                    raise _refused(f"{msg} that they are the same")
+    for values, whose in judged:
+        for key, allowed in values.items():
+            found = lookup(config, key, default.get(key))
+            if found is not None and not any(found == _wanted(value, config) for value in allowed):
+                choices = " or ".join(repr(value) for value in allowed) or "null"
+                raise _refused(f"{key} is {found!r}; PaddleNLP's {whose} can only express {choices}")
+    for key, meant in family.config.null.items():
+        if meant == [] and lookup(config, key, _MISSING) is None:
+            raise _refused(f"{key} is null, which PaddleNLP's {family.name} cannot express")
+
+
+def _refused(msg: str) -> ConversionFailed:
+    return ConversionFailed(msg, hint="converting it all the same would give a model that is silently wrong")
 
 
 def _wanted(value: object, config: Mapping[str, object]) -> object:

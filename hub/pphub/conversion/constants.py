@@ -14,9 +14,12 @@ if TYPE_CHECKING:
 
     from pphub.checkpoint.tensor import Tensor
 
-__all__ = ["CONSTANTS", "can_make", "make_constant", "recognise"]
+__all__ = ["CONSTANTS", "can_make", "deviates", "make_constant", "recognise"]
 
 _MAX_BYTES: Final = 64 << 20
+# How far a table may be off by being calculated, and then rounded to its dtype, by whoever wrote the file.
+_CALCULATED: Final = 1e-5
+_ROUNDED: Final = {"bfloat16": 2**-8, "float16": 2**-11, "float32": 2**-22, "float64": 2**-22}
 
 
 def _arange(shape: tuple[int, ...]) -> Array:
@@ -75,6 +78,23 @@ def make_constant(value: str | float, shape: tuple[int, ...], dtype: str) -> Arr
         bits: Array = np.ascontiguousarray(array.astype("<f4").view("<u4") >> 16).astype("<u2")
         return bits
     return np.ascontiguousarray(array.astype(DTYPES[dtype])).reshape(shape)
+
+
+def deviates(tensor: Tensor, value: str | float) -> bool:
+    """Whether a tensor is not the constant that it should be, by more than rounding explains.
+
+    A single number may be any, such as what a mask puts in place of what it hides. What is too large to be made is
+    taken for what it should be.
+    """
+    if tensor.nbytes > _MAX_BYTES or not can_make(value, tensor.shape, "float64") or math.prod(tensor.shape) <= 1:
+        return False
+    array = tensor.read()
+    if tensor.dtype == "bfloat16":
+        array = (array.astype("<u4") << 16).view("<f4")
+    expected = make_constant(value, tensor.shape, "float64")
+    rounding = _ROUNDED.get(tensor.dtype, 0.0)
+    allowed = (_CALCULATED if rounding else 0.0) + rounding * np.abs(expected)
+    return not bool((np.abs(array.astype("float64") - expected) <= allowed).all())
 
 
 def recognise(tensor: Tensor, value: str | float) -> str | float | None:

@@ -19,6 +19,7 @@ __all__ = ["file_problem", "is_equal", "record_problem", "weights_problem"]
 
 _SHOWN: Final = 3
 _LONGEST: Final = 80  # of a value that is shown
+_MUCH: Final = 16 << 20  # bytes; a file that is so much larger is not looked into
 _MISSING: Final = object()
 
 
@@ -26,7 +27,10 @@ def file_problem(path: Path, made: Path) -> str:
     """What is wrong with a small file, of which the right one is beside it; empty if nothing is."""
     if not path.is_file():
         return "it is gone"
-    content, right = path.read_bytes(), made.read_bytes()
+    right = made.read_bytes()
+    if (size := path.stat().st_size) > len(right) + _MUCH:
+        return f"it has {size} bytes that are not the {len(right)} of the conversion"
+    content = path.read_bytes()
     if content == right:
         return ""
     if path.suffix == ".json":

@@ -79,15 +79,23 @@ def after_cast(source: str, dtype: str | None) -> str:
 
 
 def cast(array: Array, source: str, target: str) -> Array:
-    """The values in another floating dtype, rounded to nearest even."""
+    """The values in another floating dtype, rounded to nearest even, as torch does.
+
+    float64 becomes float16 and bfloat16 by way of float32, and is rounded twice. A NaN stays one, with as much of its
+    payload as there is room for; torch's depends on the processor.
+    """
     if source == target:
         return array
     values = to_float32(array) if source == "bfloat16" else array
     if source in EIGHT_BITS:
         values = _table(source)[array]
-    if target != "bfloat16":
-        return values.astype(DTYPES[target])
-    bits = values.astype("<f4").view("<u4")
+    with np.errstate(over="ignore", invalid="ignore"):  # an infinity for what is too large is right; a NaN is no news
+        if target in {"float32", "float64"}:
+            return values.astype(DTYPES[target])
+        values = values.astype("<f4")
+        if target == "float16":
+            return values.astype("<f2")
+    bits = values.view("<u4")
     rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
     # Rounding must not turn a NaN into an infinity.
     return np.where(np.isnan(values), (bits >> 16) | 0x40, rounded).astype("<u2")

@@ -16,17 +16,36 @@ from pphub.conversion.sizes import lookup
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["PLACEHOLDER", "ConfigRules", "Constant", "Family", "Found", "Rule", "Side", "Size", "Table", "Tie", "fill"]
+__all__ = [
+    "PLACEHOLDER",
+    "ConfigRules",
+    "Constant",
+    "Family",
+    "Found",
+    "Only",
+    "Rule",
+    "Side",
+    "Size",
+    "Table",
+    "Tie",
+    "fill",
+    "holds",
+]
 
 Side = Literal["torch", "paddle"]
 Size = int | str
 """A number, or the key of torch's config that has it."""
 
 When = tuple[tuple[str, tuple[object, ...]], ...]
-"""Keys of Paddle's config, and the values that each may have."""
+"""Keys of a config (of a rule or a tie, Paddle's), and the values that each may have."""
 
 PLACEHOLDER: Final = re.compile(r"\{([a-z]+)\}")
 _INDEX: Final = re.compile(r"0|[1-9][0-9]{0,5}")
+
+
+def holds(when: When, config: Mapping[str, object], default: Mapping[str, object]) -> bool:
+    """Whether a config says all of it; for a key that it leaves out the default is judged."""
+    return all(lookup(config, key, default.get(key)) in allowed for key, allowed in when)
 
 
 def fill(pattern: str, index: Mapping[str, str]) -> str:
@@ -68,6 +87,7 @@ class Rule:
         reason: why one side does not have it, or None.
         constant: what it is made of for the side that has it, or None.
         untied: torch's names that are parameters of their own where its config unties them.
+        used: the one among them that torch computes with then; the others may be anything.
         when: keys of Paddle's config, and the values for which the rule is there.
     """
 
@@ -84,6 +104,7 @@ class Rule:
     reason: str | None = None
     constant: Constant | None = None
     untied: tuple[str, ...] = ()
+    used: str | None = None
     when: When = ()
 
     def parts(self, side: Side) -> tuple[tuple[str, ...], ...]:
@@ -125,6 +146,31 @@ class Tie:
 
 
 @dataclass(frozen=True, slots=True)
+class Only:
+    """Values that Paddle can express, where this depends on more than their key.
+
+    Attributes:
+        classes: the torch classes it is for; empty for all.
+        when: keys of torch's config, and the values for which it is so.
+        unless: likewise, for which it is not.
+        values: as ``only`` of :class:`ConfigRules`.
+        same: pairs of keys that must have one value, if both have any.
+    """
+
+    classes: tuple[str, ...]
+    when: When
+    unless: When
+    values: Mapping[str, tuple[object, ...]]
+    same: Mapping[str, str]
+
+    def applies(self, architecture: str, config: Mapping[str, object], default: Mapping[str, object]) -> bool:
+        """Whether the values of this model are judged."""
+        if self.classes and architecture not in self.classes:
+            return False
+        return holds(self.when, config, default) and not (self.unless and holds(self.unless, config, default))
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigRules:
     """How ``config.json`` is translated; keys are torch's unless said otherwise. See ``rules/README.md``."""
 
@@ -133,6 +179,7 @@ class ConfigRules:
     derive: Mapping[str, str] = field(default_factory=dict)
     values: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     only: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
+    null: Mapping[str, object] = field(default_factory=dict)
     paddle: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
     replace: Mapping[str, object] = field(default_factory=dict)
     copy: Mapping[str, str] = field(default_factory=dict)
@@ -155,7 +202,9 @@ class Family:
         architectures: torch class → Paddle class.
         bases: the torch classes that are base models, whose names have no prefix.
         absent: torch class → modules of Paddle's base model it is built without.
+        only: what more of a config Paddle's classes cannot express, for some classes or configs.
         epsilon: of all layer norms, where Paddle's classes do not take it from the config: a key of Paddle's config.
+        fixed_epsilon: torch class → what PaddleNLP's own class has in some of them instead.
     """
 
     name: str
@@ -169,18 +218,18 @@ class Family:
     bases: tuple[str, ...]
     absent: Mapping[str, tuple[str, ...]]
     epsilon: str | None
+    fixed_epsilon: Mapping[str, float]
     config: ConfigRules
+    only: tuple[Only, ...]
     rules: tuple[Rule, ...] = field(repr=False)
     ties: tuple[Tie, ...] = field(repr=False)
 
     def narrowed(self, config: Mapping[str, object]) -> Family:
         """The same without what is not there in a model of this config, which is Paddle's."""
-
-        def holds(when: When) -> bool:
-            return all(lookup(config, key, self.config.default.get(key)) in allowed for key, allowed in when)
-
-        rules = tuple(rule for rule in self.rules if holds(rule.when))
-        return replace(self, rules=rules, ties=tuple(tie for tie in self.ties if holds(tie.when)))
+        default = self.config.default
+        rules = tuple(rule for rule in self.rules if holds(rule.when, config, default))
+        ties = tuple(tie for tie in self.ties if holds(tie.when, config, default))
+        return replace(self, rules=rules, ties=ties)
 
     def rules_for(self, architecture: str) -> tuple[Rule, ...]:
         """The rules of one torch class."""

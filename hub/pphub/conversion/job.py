@@ -6,12 +6,15 @@ import hashlib
 import json
 import shutil
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from pphub.checkpoint.folder import open_checkpoint, read_json
+from pphub.checkpoint.folder import open_checkpoint, open_wrapped, read_json, without_prefix
+from pphub.checkpoint.state_dict import wrapping
 from pphub.conversion.config import DTYPE_KEYS, TranslatedConfig, translate_config
+from pphub.conversion.copying import check_small, copy_file
 from pphub.conversion.dtypes import check_holds
+from pphub.conversion.family import Table
 from pphub.conversion.moves import Request
 from pphub.conversion.plan import check_coverage, make_plan
 from pphub.conversion.record import make_record
@@ -20,6 +23,7 @@ from pphub.conversion.sizes import lookup, put
 from pphub.conversion.target import RECORD_FILE, check_target, is_complete, move_into_place
 from pphub.conversion.torch_config import read_paddle_config, translate_back
 from pphub.conversion.weights import TORCH_FILE, WEIGHTS_FILE, write_weights
+from pphub.conversion.widths import check_widths
 from pphub.select import weight_files
 from pphub.tokenizer.derive import derive_or_tell, lacks_vocabulary
 from pphub_cache.atomic import explain_os_errors, make_folder, share, temporary_beside, write_bytes, write_json
@@ -54,6 +58,7 @@ _CONVERTER: Final = 2
 _CONVERTER_WITH_TOKENIZER: Final = 3
 """Likewise, where files of the tokenizer are made as well: the others need not be converted again."""
 
+_POOLER: Final = "pooler"
 _TOKENIZER_FILES: Final = frozenset(
     {
         "added_tokens.json",
@@ -129,6 +134,8 @@ def make_job(snapshot: Snapshot, dtype: str | None, to: Side = "paddle", hashing
         open_checkpoint(snapshot.folder, weights)  # raises, saying what was looked for
     copied = tuple(path for path in stored if path in _TOKENIZER_FILES)
     small = {}
+    for path in copied:
+        check_small(snapshot.folder / path)
     for path in {*read, *copied}:
         with explain_os_errors(f"read {path}", snapshot.folder):
             small[path] = _known(snapshot, path) or sha256_of(snapshot.folder / path)
@@ -225,7 +232,7 @@ def run_job(job: Job, target: Path, progress: Progress, *, keep_edits: bool) -> 
         StorageFailed: the disk says no.
     """
     check_target(job.folder, target, keep_edits=keep_edits)
-    plan = plan_job(job)
+    job, plan = plan_job(job)
 
     def write(path: Path) -> Written:
         return write_weights(plan, path, job.request.to, job.dtype, progress)
@@ -243,6 +250,8 @@ def run_job(job: Job, target: Path, progress: Progress, *, keep_edits: bool) -> 
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
+    for note in job.config.notes:
+        progress.note(note)
     if refused := about_tokenizer.get("refused"):
         progress.note(f"the model has no tokenizer of PaddleNLP: {refused}")
 
@@ -252,18 +261,41 @@ def _tokenizer_record(folder: Path) -> dict[str, str]:
     return found
 
 
-def plan_job(job: Job) -> Plan:
+def plan_job(job: Job) -> tuple[Job, Plan]:
     """Decide what becomes of every tensor; reads their names and shapes, and few of their values.
 
+    Returns:
+        The job, to which may be added what the checkpoint itself tells: that it lacks the pooler; and the plan.
+
     Raises:
-        ConversionFailed: the rules do not know a tensor, the model is not whole, or the target cannot hold a dtype.
+        ConversionFailed: the rules do not know a tensor, the model is not whole or not as large as its config says, or
+            the target cannot hold a dtype.
         UnsafeCheckpoint, Corrupt: a file is refused.
     """
-    plan = make_plan(job.request, open_checkpoint(job.folder, job.weights))
-    check_coverage(job.request, plan)
-    if job.request.to == "paddle":
+    request = job.request
+    table = Table(request.family, request.architecture, request.source)
+    tensors = open_wrapped(job.folder, job.weights)
+    prefix = wrapping(tensors, lambda name: table.find(name) is not None)
+    plan = replace(make_plan(request, without_prefix(tensors, prefix)), prefix=prefix)
+    if absent := _absent_pooler(request, plan):
+        family = replace(request.family, absent={**request.family.absent, request.architecture: absent})
+        request = replace(request, family=family)
+    check_coverage(request, plan)
+    check_widths(request, plan)
+    if request.to == "paddle":
         check_holds(plan, job.dtype)
-    return plan
+    return replace(job, request=request), plan
+
+
+def _absent_pooler(request: Request, plan: Plan) -> tuple[str, ...]:
+    """The pooler of a base model that was built without, as some classes of its family always are."""
+    family = request.family
+    known = family.absent.get(request.architecture)
+    if request.to != "paddle" or known is not None or request.architecture not in family.bases:
+        return ()
+    modules = {name for names in family.absent.values() for name in names if name.split(".")[0] == _POOLER}
+    cores = [core for move in plan.moves for core in move.cores]
+    return tuple(sorted(name for name in modules if not any(core.startswith(f"{name}.") for core in cores)))
 
 
 def write_folder(job: Job, plan: Plan, folder: Path, write: Callable[[Path], Written], *, with_sizes: bool) -> Path:
@@ -281,14 +313,16 @@ def write_folder(job: Job, plan: Plan, folder: Path, write: Callable[[Path], Wri
     """
     weights = folder / (WEIGHTS_FILE if job.request.to == "paddle" else TORCH_FILE)
     for name in job.copied:
-        write_bytes(folder / name, (job.folder / name).read_bytes())
+        copy_file(job.folder / name, folder / name, job.small[name])
     derived = derive_or_tell(job.folder, job.copied, job.request.family.tokenizer) if _makes_tokenizer(job) else None
     for name, content in (derived.files if derived else {}).items():
         write_bytes(folder / name, content)
     write_json(folder / "config.json", _final_config(job))
     written, output = write(weights)
     others = [path for path in sorted(folder.iterdir()) if path != weights]
-    files = {path.name: sha256_of(path) for path in others} | {weights.name: str(output["sha256"])}
+    known = {name: job.small[name] for name in job.copied if not derived or name not in derived.files}
+    files = {path.name: known.get(path.name) or sha256_of(path) for path in others}
+    files |= {weights.name: str(output["sha256"])}
     inputs = [{"file": path, "sha256": sha256, **job.origin} for path, sha256 in job.inputs.items()]
     about: dict[str, object] = {
         "key": conversion_key(job),
@@ -299,6 +333,8 @@ def write_folder(job: Job, plan: Plan, folder: Path, write: Callable[[Path], Wri
     }
     if derived:
         about["tokenizer"] = derived.record()
+    if plan.prefix:
+        about["prefix"] = plan.prefix
     if with_sizes:
         about["sizes"] = {path.name: path.stat().st_size for path in others} | {weights.name: output["size"]}
     write_json(folder / RECORD_FILE, make_record(job.request, plan, job.config, job.original, written, about))

@@ -8,7 +8,7 @@ from typing import Any, Final
 from pphub.checkpoint.tensor import DTYPES
 from pphub.conversion.checks import check_family
 from pphub.conversion.constants import CONSTANTS
-from pphub.conversion.family import ConfigRules, Constant, Family, Rule, Tie, When
+from pphub.conversion.family import ConfigRules, Constant, Family, Only, Rule, Tie, When
 from pphub.conversion.kinds import KINDS
 from pphub.conversion.sizes import is_expression
 from pphub.toml import parse_toml
@@ -20,13 +20,14 @@ _NO_COUNTER: Final = "how many batches were seen in training; Paddle's batch nor
 
 _FILE_KEYS: Final = frozenset(
     {"family", "version", "model_type", "tokenizer", "prefix", "indices", "architectures", "bases", "absent"}
-    | {"epsilon", "config", "base", "head", "tie"}
+    | {"epsilon", "fixed_epsilon", "config", "only", "base", "head", "tie"}
 )
 _TWO_SIDED: Final = frozenset(
     {"torch", "paddle", "as", "aliases", "split", "merge", "bias", "shape", "paddle_shape", "optional", "for", "untied"}
-    | {"when"}
+    | {"used", "when"}
 )
 _ONE_SIDED: Final = frozenset({"torch", "paddle", "drop", "value", "shape", "dtype", "for", "when"})
+_ONLY_KEYS: Final = frozenset({"for", "when", "unless", "values", "same"})
 _TIE_KEYS: Final = frozenset({"paddle", "aliases", "torch", "as", "base", "for", "always", "when"})
 _MUST_HAVE: Final = {"family": str, "version": int, "model_type": (str, list), "tokenizer": str, "architectures": dict}
 
@@ -78,7 +79,9 @@ def _family(data: dict[str, Any], digest: str) -> Family:
         bases=bases,
         absent={name: _names(modules) for name, modules in data.get("absent", {}).items()},
         epsilon=_names(data["epsilon"])[0] if "epsilon" in data else None,
+        fixed_epsilon=_fixed_epsilon(data, architectures),
         config=_config(data.get("config", {})),
+        only=tuple(_only(entry) for entry in data.get("only", [])),
         rules=tuple(rules),
         ties=tuple(_tie(entry, architectures, bases, rules) for entry in data.get("tie", [])),
     )
@@ -97,6 +100,28 @@ def _config(sections: dict[str, Any]) -> ConfigRules:
         name: {key: tuple(values) for key, values in sections.get(name, {}).items()} for name in ("only", "paddle")
     }
     return ConfigRules(**{**sections, **lists})
+
+
+def _fixed_epsilon(data: dict[str, Any], architectures: dict[str, str]) -> dict[str, float]:
+    given = data.get("fixed_epsilon", {})
+    values = given if isinstance(given, dict) else dict.fromkeys(architectures, given)
+    if ("epsilon" in data) != bool(values) or not all(type(value) is float for value in values.values()):
+        msg = f"fixed_epsilon is {given!r:.60}; it says, where there is an epsilon, what Paddle's classes have instead"
+        raise ValueError(msg)
+    return values
+
+
+def _only(entry: dict[str, Any]) -> Only:
+    _known(entry, _ONLY_KEYS)
+    tables = []
+    for name, kind in (("values", list), ("same", str)):
+        table = entry.get(name, {})
+        if not isinstance(table, dict) or not all(isinstance(value, kind) for value in table.values()):
+            msg = f"[[only]]: {name} is {table!r:.60}, not a table of keys and what each may be"
+            raise ValueError(msg)
+        tables.append(table)
+    values = {key: tuple(allowed) for key, allowed in tables[0].items()}
+    return Only(_names(entry.get("for", [])), _when(entry), _when(entry, "unless"), values, tables[1])
 
 
 def _rules(entry: dict[str, Any], *, in_base: bool) -> list[Rule]:
@@ -164,6 +189,10 @@ def _two_sided(entry: dict[str, Any], *, in_base: bool) -> list[Rule]:
     if not set(untied) <= set(torch[0][1:]) or (untied and entry["as"] != "tensor"):
         msg = "`untied` are some of the further names in `torch`, with as = 'tensor'"
         raise ValueError(msg)
+    used = entry.get("used")
+    if used is not None and not (untied and used in torch[0]):
+        msg = "`used` is one of the names in `torch`, where some are `untied`"
+        raise ValueError(msg)
     for parameter in KINDS[entry["as"]]:
         if parameter.is_bias and bias is False:
             continue
@@ -184,6 +213,7 @@ def _two_sided(entry: dict[str, Any], *, in_base: bool) -> list[Rule]:
                 required=not optional and not (parameter.is_bias and bias == "optional"),
                 classes=_names(entry.get("for", [])),
                 untied=untied,
+                used=used,
                 when=_when(entry),
             )
         )
@@ -255,11 +285,11 @@ def _tie(entry: dict[str, Any], architectures: dict[str, str], bases: tuple[str,
         raise ValueError(msg) from error
 
 
-def _when(entry: dict[str, Any]) -> When:
-    """Keys of Paddle's config, and the value or list of values of each."""
-    conditions = entry.get("when", {})
+def _when(entry: dict[str, Any], name: str = "when") -> When:
+    """Keys of a config, and the value or list of values of each."""
+    conditions = entry.get(name, {})
     if not isinstance(conditions, dict):
-        msg = f"`when` is {conditions!r:.60}, not a table of keys of Paddle's config"
+        msg = f"`{name}` is {conditions!r:.60}, not a table of keys of a config"
         raise TypeError(msg)
     return tuple((key, tuple(values) if isinstance(values, list) else (values,)) for key, values in conditions.items())
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import product
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from pphub.checkpoint.tensor import Tensor, boxes_of
 from pphub.conversion.constants import make_constant
 from pphub.conversion.family import fill
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pphub.checkpoint.tensor import Array, Tensor
+    from pphub.checkpoint.tensor import Array
     from pphub.conversion.family import Family, Found, Side, Tie
     from pphub.conversion.operation import Operation, Shape
 
 __all__ = ["Drop", "Made", "Move", "Plan", "Request", "same_bits"]
+
+_TILE: Final = 1 << 10  # rows and columns that are compared at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +51,11 @@ class Request:
 
     def ties(self) -> list[Tie]:
         """The ties of the class that the config does not switch off."""
-        return [tie for tie in self.family.ties_for(self.architecture) if tie.always or not self._is_untied]
+        return [tie for tie in self.family.ties_for(self.architecture) if tie.always or not self.is_untied]
 
     @property
-    def _is_untied(self) -> bool:
+    def is_untied(self) -> bool:
+        """Whether the config says that nothing is tied."""
         key = "tie_word_embeddings"
         return self.config.get(key, self.family.config.default.get(key)) is False
 
@@ -66,7 +71,7 @@ class Request:
         prefix = self.prefix(self.to) if rule.in_base else ""
         parts = rule.parts(self.to)
         if self.to == "torch":  # its further names are those of other versions
-            parts = tuple(names[:1] + (rule.untied if self._is_untied else ()) for names in parts)
+            parts = tuple(names[:1] + (rule.untied if self.is_untied else ()) for names in parts)
         return tuple(tuple(prefix + fill(name, found.index) for name in names) for names in parts)
 
     def written(self, found: Found) -> tuple[str, ...]:
@@ -151,11 +156,12 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What becomes of every tensor, in the source's order."""
+    """What becomes of every tensor, in the source's order; ``prefix`` is what was left out before all names."""
 
     moves: tuple[Move, ...]
     drops: tuple[Drop, ...]
     made: tuple[Made, ...] = ()
+    prefix: str = ""
 
 
 def same_bits(first: Tensor, second: Tensor, *, transpose: bool = False) -> bool:
@@ -165,8 +171,18 @@ def same_bits(first: Tensor, second: Tensor, *, transpose: bool = False) -> bool
     shape = second.shape[::-1] if transpose else second.shape
     if (first.dtype, first.shape) != (second.dtype, shape):
         return False
-    values = second.read()
-    return np.array_equal(_bits(first.read()), _bits(values.T if transpose else values))
+    if first.pieces or second.pieces or not type(first) is type(second) is Tensor:  # in pieces, or no file's: as it is
+        values = second.read()
+        return np.array_equal(_bits(first.read()), _bits(values.T if transpose else values))
+    if not transpose:
+        return all(_equal(first.part(*box), second.part(*box)) for box in boxes_of(first.shape, _TILE**2))
+    second = second.turned
+    rows, columns = ([(at, min(at + _TILE, size)) for at in range(0, size, _TILE)] for size in first.shape)
+    return all(_equal(first.part(*tile), second.part(*tile)) for tile in product(rows, columns))
+
+
+def _equal(first: Tensor, second: Tensor) -> bool:
+    return np.array_equal(_bits(first.read()), _bits(second.read()))
 
 
 def _bits(array: Array) -> Array:

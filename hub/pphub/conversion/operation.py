@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pphub.checkpoint.tensor import Array
+    from pphub.checkpoint.tensor import Array, Tensor
     from pphub.conversion.family import Side
 
 __all__ = ["SAME", "Operation", "Shape"]
@@ -46,6 +46,23 @@ class Operation:
         whole = arrays[0] if len(arrays) == 1 else np.concatenate(arrays, self.axis)
         parts = np.split(whole, self.parts, self.axis) if self._splits else [whole]
         return parts if self.to == "torch" else [self._turn(array) for array in parts]
+
+    def views(self, tensors: Sequence[Tensor]) -> list[tuple[tuple[Tensor, ...], int]]:
+        """What :meth:`run` makes, without reading: of each result, the views it consists of and the axis they are
+        laid side by side along. Where shapes differ, the values are in this order, and only the shape is another.
+        """
+        if self.to == "torch" and self.transpose:
+            tensors = [tensor.turned for tensor in tensors]
+        axis = self.axis if len(tensors) > 1 else 0
+        parts = [tuple(tensors)]
+        if self._splits:
+            (whole,) = tensors
+            size = whole.shape[self.axis] // self.parts
+            before = [(0, length) for length in whole.shape[: self.axis]]
+            parts = [(whole.part(*before, (at * size, (at + 1) * size)),) for at in range(self.parts)]
+        if self.to == "paddle" and self.transpose:
+            parts, axis = [tuple(view.turned for view in views) for views in parts], 1 - axis
+        return [(views, axis if len(views) > 1 else 0) for views in parts]
 
     def results(self, shapes: Sequence[Shape]) -> list[Shape]:
         """The shapes that :meth:`run` makes of these.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from pphub.conversion.constants import can_make, recognise
-from pphub.conversion.family import Found, Side, Table
+from pphub.conversion.constants import can_make, deviates, recognise
+from pphub.conversion.family import Found, Side, Table, fill
 from pphub.conversion.moves import Drop, Made, Move, Plan, Request, same_bits
 from pphub.conversion.operation import Operation
 from pphub.conversion.sizes import count_layers, resolve
@@ -53,13 +53,13 @@ def make_plan(request: Request, tensors: Mapping[str, Tensor]) -> Plan:
             else:
                 unknown.append(name)
         elif found.rule.reason is not None:
-            constant = found.rule.constant
-            drops.append(Drop(tensor, found.rule.reason, recognise(tensor, constant.value) if constant else None))
+            drops.append(_left_out(tensor, found.rule, found.rule.reason))
         else:
             group = groups.setdefault((id(found.rule), tuple(sorted(found.index.items()))), _Group(found))
             first = group.parts.setdefault(found.part, tensor)
             if first is not tensor:
-                drops.append(_same_again(first, tensor, request.written(found)[0]))
+                group.parts[found.part], drop = _one_of_two(request, found, first, tensor)
+                drops.append(drop)
     if unknown:
         listed = "\n".join(f"  {name} {list(tensors[name].shape)}" for name in unknown[:50])
         more = f"\n  … and {len(unknown) - 50} more" if len(unknown) > 50 else ""
@@ -72,7 +72,21 @@ def make_plan(request: Request, tensors: Mapping[str, Tensor]) -> Plan:
     else:
         moves, equal = drop_tied(request, moves, others)
         drops += equal
-    return Plan(tuple(moves), tuple(drops), tuple(_made(request, moves)))
+    made = _made(request, moves)
+    again = {name for each in made for name in each.names}
+    return Plan(tuple(_without(move, again) for move in moves), tuple(drops), tuple(made))
+
+
+def _left_out(tensor: Tensor, rule: Rule, reason: str) -> Drop:
+    """Leave out what the other side makes by itself, if it is what that would be."""
+    if rule.constant is None:
+        return Drop(tensor, reason)
+    value = rule.constant.value
+    if deviates(tensor, value):
+        msg = f"{tensor.name} is not {value!r}, as it is in every model of the family; it would be left out, since it "
+        msg += f"is {reason}"
+        raise ConversionFailed(msg, hint="converting it all the same would give a model that is silently wrong")
+    return Drop(tensor, reason, recognise(tensor, value))
 
 
 def _is_head(request: Request, rule: Rule) -> bool:
@@ -150,7 +164,7 @@ def _made(request: Request, moves: Sequence[Move]) -> list[Made]:
                 "shape": list(sizes),
             } if (
                 found
-                and found.rule.constant
+                and (found.rule.constant or (found.rule.used and request.is_untied))
                 and all(type(size) is int for size in sizes)
                 and can_make(value, tuple(sizes), dtype)
             ):
@@ -224,9 +238,28 @@ def _lines(names: list[str]) -> str:
     return "\n".join(f"  {name}" for name in names[:30]) + more
 
 
-def _same_again(first: Tensor, second: Tensor, target: str) -> Drop:
-    """Two source names for one target are fine only when their values are equal (a parameter saved twice)."""
-    if not same_bits(first, second):
+def _one_of_two(request: Request, found: Found, first: Tensor, second: Tensor) -> tuple[Tensor, Drop]:
+    """Of two source names for one target: the one that is taken, and what is said of the other.
+
+    They are one parameter that was saved twice, unless the config unties them.
+    """
+    if same_bits(first, second):
+        return first, Drop(second, f"equal to {first.name}, which is the same parameter")
+    rule, target = found.rule, request.written(found)[0]
+    if not (request.is_untied and request.to == "paddle" and rule.untied):
         msg = f"{first.name} and {second.name} both become {target}, but their values differ"
         raise ConversionFailed(msg, hint="the checkpoint contradicts itself; get it again from its source")
-    return Drop(second, f"equal to {first.name}, which is the same parameter")
+    if rule.used is None:
+        msg = f"{first.name} and {second.name} are two parameters, since config.json unties them; in PaddleNLP's "
+        msg += f"{request.family.architectures[request.architecture]} they are one, {target}"
+        raise ConversionFailed(msg, hint="converting it all the same would give a model that is silently wrong")
+    used = fill(rule.used, found.index)
+    taken, other = (second, first) if second.name == used else (first, second)
+    value = recognise(other, "zeros")
+    return taken, Drop(other, f"not used by torch, which takes {taken.name} where the config unties them", value)
+
+
+def _without(move: Move, names: set[str]) -> Move:
+    """The move without names that are made of the record, where they had values of their own."""
+    outputs = tuple(tuple(name for name in part if name not in names) for part in move.outputs)
+    return move if outputs == move.outputs else replace(move, outputs=outputs)

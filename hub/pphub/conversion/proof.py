@@ -18,6 +18,7 @@ from pphub.conversion.differences import file_problem, is_equal, record_problem,
 from pphub.conversion.dtypes import FLOATS
 from pphub.conversion.job import RECORD_FILE, make_job, make_key, plan_job, write_folder
 from pphub.conversion.rules import load_families
+from pphub.conversion.target import read_record
 from pphub.conversion.weights import stream_weights
 from pphub.errors import ConversionFailed, FileNotInModel, PphubError, StorageFailed
 from pphub.select import is_weights
@@ -158,14 +159,14 @@ def prove(
         OSError: likewise; or another process has taken the conversion away.
     """
     for attempt in range(_ATTEMPTS):
-        content = (folder / RECORD_FILE).read_bytes()
+        content = read_record(folder)
         try:
             proof = _prove(folder, content, inputs, key, on_bytes)
         except FileNotFoundError:  # another process removes the inputs, or the conversion
             if attempt == _ATTEMPTS - 1:
                 raise
             continue
-        if proof.verdict == "proved" or (folder / RECORD_FILE).read_bytes() == content:
+        if proof.verdict == "proved" or read_record(folder) == content:
             break  # else another process has just made it anew
     return proof
 
@@ -174,8 +175,7 @@ def _prove(folder: Path, content: bytes, inputs: Inputs, key: str | None, on_byt
     try:
         record = _parse(content)
         _check_key(record, key)
-        job = _job(record, inputs)
-        plan = plan_job(job)
+        job, plan = plan_job(_job(record, inputs))
     except _Answer as answer:
         return answer.proof
     except ConversionFailed as error:
@@ -265,7 +265,7 @@ def _compare(
         with _open(folder / path.name) as stream:
             comparison = _Comparison(stream, on_bytes)
             sink = cast("BinaryIO", comparison)
-            made = stream_weights(plan, sink, path.name, record.to, record.dtype, lambda _count: None)
+            made = stream_weights(plan, sink, path, record.to, record.dtype, lambda _count: None)
             is_the_same = comparison.is_the_same()
         return made
 

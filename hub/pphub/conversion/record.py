@@ -32,8 +32,8 @@ def make_record(
         config: the translated config.
         original: torch's config, whole, from which a conversion back restores what Paddle's has no place for.
         written: an entry for each tensor of the output.
-        about: ``key``, ``inputs``, ``dtype``, ``output``, ``files``; ``sizes``, in the cache; and ``tokenizer``, where
-            files of it were made.
+        about: ``key``, ``inputs``, ``dtype``, ``output``, ``files``; ``sizes``, in the cache; ``tokenizer``, where
+            files of it were made; and ``prefix``, where all names of the checkpoint had one that was left out.
     """
     family, architecture = request.family, request.architecture
     notes: dict[str, object] = {
@@ -54,7 +54,7 @@ def make_record(
         "architecture": {"torch": architecture, "paddle": family.architectures[architecture]},
         "output": about["output"],
         "files": about["files"],
-        **{part: about[part] for part in ("sizes", "tokenizer") if part in about},
+        **{part: about[part] for part in ("sizes", "tokenizer", "prefix") if part in about},
         "tensors": written,
         "dropped": [_dropped(drop) for drop in plan.drops],
         "absent": _absent(request, plan),

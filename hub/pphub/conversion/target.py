@@ -15,9 +15,23 @@ from pphub_cache.digest import sha256_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["RECORD_FILE", "check_target", "is_complete", "move_into_place"]
+__all__ = ["RECORD_FILE", "check_target", "is_complete", "move_into_place", "read_record"]
 
 RECORD_FILE: Final = "conversion.json"
+_MOST_BYTES: Final = 256 << 20  # of a record; a hundred thousand tensors take about 50 million
+
+
+def read_record(folder: Path) -> bytes:
+    """The content of ``conversion.json``.
+
+    Raises:
+        OSError: there is none, or something else is in its place, such as a pipe, that could be waited for without end.
+    """
+    path = folder / RECORD_FILE
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode) or status.st_size > _MOST_BYTES:
+        raise OSError(errno.EINVAL, "it is no record, but something else, or far too large", str(path))
+    return path.read_bytes()
 
 
 def is_complete(folder: Path, key: str) -> bool:
@@ -27,14 +41,14 @@ def is_complete(folder: Path, key: str) -> bool:
     edited since is the user's choice.
     """
     try:
-        record = json.loads((folder / RECORD_FILE).read_bytes())
+        record = json.loads(read_record(folder))
         weights = record["output"]
         sizes = {**record.get("sizes", {}), weights["file"]: weights["size"]}
         return bool(
             record["key"] == key
             and all(_has(folder / name, sizes.get(name)) for name in {*record["files"], weights["file"]})
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
 
 
@@ -52,11 +66,15 @@ def check_target(source: Path, target: Path, *, keep_edits: bool) -> None:
         keep_edits: the target is the user's, so what was changed there since is not replaced.
 
     Raises:
-        UsageError: the target is the source, or holds something else, or something that was changed.
+        UsageError: the target is the source, or within it, or holds something else, or something that was changed.
     """
     if target.resolve() == source.resolve():
         msg = f"{target} is the folder of the checkpoint itself, which is never written to"
         raise UsageError(msg, hint="choose another --out folder")
+    # In the cache the target is a place of its own, also where the user keeps the cache beside the model.
+    if keep_edits and source.resolve() in target.resolve().parents:
+        msg = f"{target} is within the folder of the checkpoint, which is never written to"
+        raise UsageError(msg, hint="choose a folder for --out that is outside of it")
     if target.exists() and not target.is_dir():
         msg = f"{target} is a file"
         raise UsageError(msg, hint="choose a folder for --out")
@@ -71,20 +89,20 @@ def check_target(source: Path, target: Path, *, keep_edits: bool) -> None:
 
 def _is_ours(target: Path) -> bool:
     try:
-        record = json.loads((target / RECORD_FILE).read_bytes())
+        record = json.loads(read_record(target))
         return bool(record["format"] == 1 and "key" in record and isinstance(record["files"], dict))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
 
 def _edited(target: Path) -> list[str]:
     """The files of an earlier conversion that are no longer as they were written."""
     try:
-        files = json.loads((target / RECORD_FILE).read_bytes())["files"]
+        files = json.loads(read_record(target))["files"]
         return [
             name for name, sha256 in files.items() if (target / name).is_file() and sha256_of(target / name) != sha256
         ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return []
 
 

@@ -114,14 +114,22 @@ def _inverse(family: Family, architecture: str, config: Mapping[str, object]) ->
             remove(values, key)
             put(values, target, value)
             renamed[key] = target
-    replaced = {}
-    for key, translations in rules.values.items():
+    replaced: dict[str, object] = {}
+    _say_in_torchs_words(family, values, replaced)
+    return TranslatedConfig(values, renamed, left_out, replaced, {})
+
+
+def _say_in_torchs_words(family: Family, values: dict[str, object], replaced: dict[str, object]) -> None:
+    for key, meant in family.config.null.items():
+        if meant != [] and lookup(values, key) == meant:
+            replaced[key] = meant
+            put(values, key, None)
+    for key, translations in family.config.values.items():
         found = lookup(values, key)
         names = [torch for torch, paddle in translations.items() if paddle == found]
         if names:
             replaced[key] = found
             put(values, key, names[0])
-    return TranslatedConfig(values, renamed, left_out, replaced, {})
 
 
 def _text(value: object) -> str:

@@ -39,7 +39,7 @@ _SYNC_SECONDS: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class _Payload:
-    """One tensor of the output; in memory at once are only small ones, and the parts of a split or merge."""
+    """One tensor of the output; in memory at once are only small ones."""
 
     names: tuple[str, ...]
     sources: tuple[str, ...]
@@ -76,7 +76,7 @@ def write_weights(
     try:
         with path.open("wb", buffering=1 << 16) as stream:
             with _syncing(stream.fileno()):
-                written = stream_weights(plan, stream, path.name, to, dtype, task.advance)
+                written = stream_weights(plan, stream, path, to, dtype, task.advance)
             stream.flush()
             os.fsync(stream.fileno())
     except BaseException:
@@ -106,14 +106,14 @@ def _syncing(descriptor: int) -> Iterator[None]:
 
 
 def stream_weights(
-    plan: Plan, stream: BinaryIO, name: str, to: Side, dtype: str | None, on_bytes: Callable[[int], None]
+    plan: Plan, stream: BinaryIO, path: Path, to: Side, dtype: str | None, on_bytes: Callable[[int], None]
 ) -> tuple[list[dict[str, object]], dict[str, object]]:
     """Write what belongs into a weights file to a stream; the same plan gives the same bytes.
 
     Args:
         plan: as for :func:`write_weights`; likewise ``to``, ``dtype`` and what is returned.
         stream: open for writing; each byte is written once, in order.
-        name: of the file, for the record.
+        path: its name is that of the file, for the record; its folder is for scratch files.
         to: see ``plan``.
         dtype: see ``plan``.
         on_bytes: told how many bytes more have been read.
@@ -124,7 +124,7 @@ def stream_weights(
     writer = _PaddleFile(stream) if to == "paddle" else _TorchFile(stream, steps, dtype)
     try:
         for step in steps:
-            for payload in _payloads(step, to, dtype):
+            for payload in _payloads(step, to, dtype, path.parent):
                 place = writer.add(payload)
                 entries += _entries(payload)
                 places += [place] * len(payload.names)
@@ -135,7 +135,7 @@ def stream_weights(
         writer.stop()
     for entry, place in zip(entries, places, strict=True):  # what was hashed meanwhile is known now
         entry |= {"offset": place.offset, "length": place.length, "sha256": place.sha256}
-    return entries, {"file": name, "size": size, "sha256": sha256}
+    return entries, {"file": path.name, "size": size, "sha256": sha256}
 
 
 def _in_order(plan: Plan, to: Side, dtype: str | None) -> list[Move | Made]:
@@ -150,20 +150,20 @@ def _target(step: Move | Made, dtype: str | None) -> str:
     return after_cast(step.tensors[0].dtype if isinstance(step, Move) else step.dtype, dtype)
 
 
-def _payloads(step: Move | Made, to: Side, dtype: str | None) -> Iterator[_Payload]:
+def _payloads(step: Move | Made, to: Side, dtype: str | None, scratch: Path) -> Iterator[_Payload]:
     target = _target(step, dtype)
     if isinstance(step, Made):
         array = cast(step.read(), step.dtype, target)
         yield _Payload(step.names, (), step.rule, f"made: {step.value}", target, array)
         return
-    for part, values in enumerate(_values(step, target)):
+    for part, values in enumerate(_values(step, target, scratch)):
         for names in _sharing(step.outputs[part], to):
             yield _Payload(names, step.sources, step.rule, step.operation.describe(part), target, values)
 
 
-def _values(move: Move, target: str) -> Iterator[Array | Blocks]:
-    if (streamed := stream(move, target)) is not None:
-        yield streamed
+def _values(move: Move, target: str, scratch: Path) -> Iterator[Array | Blocks]:
+    if (streamed := stream(move, target, scratch)) is not None:
+        yield from streamed
         return
     for array in move.read():
         yield cast(array, move.tensors[0].dtype, target)

@@ -41,6 +41,8 @@ def choose_class(
     named = _named(config)
     if named is None:
         return _of_model_type(transformers, config.get("model_type"), task, folder)
+    if task == "AutoModel" and (encoder := _encoder_alone(transformers, named)):
+        return encoder
     sibling = _sibling(transformers, named, task)
     try:
         # PaddleNLP's own choice, so that the same name gives the same class; it takes the config apart.
@@ -71,6 +73,15 @@ def _of_model_type(transformers: ModuleType, model_type: object, task: str, fold
     said = f"no family PaddleNLP knows as {model_type!r}" if model_type else "neither architectures nor model_type"
     msg = f"the config in {folder} names no class: there is {said}"
     raise LoadFailed(msg, hint='add a line such as "architectures": ["BertModel"] to config.json')
+
+
+def _encoder_alone(transformers: ModuleType, named: object) -> Any:
+    """The class of an encoder without its decoder, if that is what is named: PaddleNLP takes the pair, with a decoder
+    of random numbers.
+    """
+    found = getattr(transformers, named, None) if isinstance(named, str) and named.endswith("EncoderModel") else None
+    is_model = isinstance(found, type) and issubclass(found, transformers.PretrainedModel)
+    return found if is_model else None
 
 
 def _config_classes(transformers: ModuleType) -> list[Any]:

@@ -15,6 +15,7 @@ import re
 import sys
 import threading
 import warnings
+from copy import copy
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
@@ -33,6 +34,7 @@ _KNOWN: Final = "2.8.1"
 """Another version may do more in its ``__init__.py``, and is imported as usual."""
 
 _VERSION: Final = re.compile(r'^__version__ = "([^"]+)"$', re.MULTILINE)
+_PATIENCE: Final = 60.0  # seconds
 _one_at_a_time: Final = threading.RLock()
 
 
@@ -106,6 +108,11 @@ class _Package(ModuleType):
         self.__version__ = number
         self._has_run = False
 
+    @property
+    def has_run(self) -> bool:
+        """Whether it is as after an ordinary import, or about to be."""
+        return self._has_run
+
     def __getattr__(self, name: str) -> Any:
         """What is not there yet; a ``from paddlenlp import *`` asks for ``__all__``."""
         if not (name.startswith("__") and name != "__all__"):
@@ -115,9 +122,16 @@ class _Package(ModuleType):
         msg = f"module {_NAME!r} has no attribute {name!r}"
         raise AttributeError(msg, name=name, obj=self)
 
-    def run(self) -> None:
-        """Run its ``__init__.py``, once."""
-        with _one_at_a_time:
+    def run(self, patience: float = _PATIENCE) -> None:
+        """Run its ``__init__.py``, once.
+
+        Args:
+            patience: seconds to wait while another thread does. That one may in turn wait for a module which this
+                thread is importing, so nobody waits for ever.
+        """
+        if not _one_at_a_time.acquire(timeout=patience):
+            return
+        try:
             loader = self.__spec__.loader if self.__spec__ else None
             if self._has_run or loader is None:
                 return
@@ -127,36 +141,46 @@ class _Package(ModuleType):
             except BaseException:
                 self._has_run = False
                 raise
+        finally:
+            _one_at_a_time.release()
 
 
 class _Whole(MetaPathFinder):
     """Runs the package before another module of it is imported: they import each other, and rely on its order."""
 
     def find_spec(self, fullname: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
-        """None, unless running the package has brought the module."""
+        """The module's own spec, with a loader that runs the package first; here all threads' imports would wait."""
         package = sys.modules.get(_NAME)
-        if fullname.rpartition(".")[0] != _NAME or not isinstance(package, _Package):
+        if fullname.rpartition(".")[0] != _NAME or not isinstance(package, _Package) or package.has_run:
             return None
-        package.run()
-        module = sys.modules.get(fullname)
+        spec = PathFinder.find_spec(fullname, package.__path__)
+        if spec is None or spec.loader is None:
+            return None
+        late = copy(spec)
+        late.loader = _AfterPackage(package, spec, spec.loader)
+        return late
+
+
+class _AfterPackage(Loader):
+    """Loads a module when the package has run, which may have brought it."""
+
+    def __init__(self, package: _Package, spec: ModuleSpec, loader: Loader) -> None:
+        self._package = package
+        self._spec = spec
+        self._loader = loader
+        self._is_there = False
+
+    def create_module(self, _spec: ModuleSpec) -> ModuleType | None:
+        """The module, if it is there by now."""
+        self._package.run(patience=0)
+        module = sys.modules.get(self._spec.name)
         if module is None:
-            return None
-        # Of a module that is there by now, Python takes the spec for another turn.
-        module.__spec__ = ModuleSpec(fullname, _Present(module))
-        return module.__spec__
-
-
-class _Present(Loader):
-    """Loads a module that is there already."""
-
-    def __init__(self, module: ModuleType) -> None:
-        self._module = module
-        self._spec = module.__spec__
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType:  # noqa: ARG002  as Python calls it
-        """The module."""
-        return self._module
+            return self._loader.create_module(self._spec)
+        self._is_there, self._spec = True, module.__spec__ or self._spec
+        return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing but to put things back: it has run."""
-        module.__spec__ = self._spec
+        """What its own loader does, unless that was done."""
+        module.__spec__, module.__loader__ = self._spec, self._loader
+        if not self._is_there:
+            self._loader.exec_module(module)

@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from pphub.conversion.dtypes import FLOATS
 from pphub.conversion.moves import same_bits
 from pphub.errors import LoadFailed
 from pphub.loading.warned import FreshParameters, UnusedTensors, warn_user
@@ -61,6 +62,7 @@ def match_up(
         msg = f"the checkpoint does not fit {type(model).__name__}:\n{listed}"
         raise LoadFailed(msg, hint="check the config, or pass ignore_mismatched_sizes=True to leave these fresh")
     pairs = {name: tensor for name, tensor in pairs.items() if name not in wrong}
+    _check_kinds(expected, pairs)
     once = _once(model, expected, pairs)
     # One parameter may be listed under several names (tied weights): filling one fills all.
     filled = {id(expected[name]) for name in once}
@@ -97,12 +99,18 @@ def _pair_up(
     pairs: dict[str, Tensor] = {}
     unused, passed_over = [], []
     for name, tensor in tensors.items():
+        place = None
         if name in expected:
-            pairs[name] = tensor
+            place = name
         elif file_has and not model_has and name.removeprefix(prefix) in expected:
-            pairs[name.removeprefix(prefix)] = tensor
+            place = name.removeprefix(prefix)
         elif model_has and not file_has and prefix + name in expected:
-            pairs[prefix + name] = tensor
+            place = prefix + name
+        if place is not None:
+            if place in pairs and not same_bits(pairs[place], tensor):
+                msg = f"the checkpoint has {pairs[place].name} and {name}, which are one parameter, and differ"
+                raise LoadFailed(msg, hint="remove the one that is not meant from the checkpoint")
+            pairs[place] = tensor
         elif name.startswith(prefix) or not file_has:
             unused.append(name)
         else:
@@ -114,6 +122,23 @@ def _shape(shape: Iterable[int]) -> tuple[int, ...]:
     """Sizes; a single number may be written with a dimension or without, as Paddle changed its mind on that."""
     sizes = tuple(shape)
     return () if sizes == (1,) else sizes
+
+
+def _check_kinds(expected: Mapping[str, Any], pairs: Mapping[str, Tensor]) -> None:
+    """Whole numbers are no weights: they would be quantized ones, or 8-bit floats as Paddle saves them."""
+    kinds = {name: _name_of(expected[name].dtype) for name in pairs}
+    wrong = [
+        f"{name}: {tensor.dtype}, not {kinds[name]}"
+        for name, tensor in pairs.items()
+        if (kinds[name] in FLOATS) != (tensor.dtype in FLOATS) and kinds[name] != tensor.dtype
+    ]
+    if wrong:
+        msg = f"the checkpoint holds other kinds of numbers than the model:\n{_lines(wrong)}"
+        raise LoadFailed(msg, hint="a quantized checkpoint cannot be loaded as it is")
+
+
+def _name_of(dtype: object) -> str:
+    return str(dtype).removeprefix("paddle.")
 
 
 def _once(model: Any, expected: Mapping[str, Any], pairs: Mapping[str, Tensor]) -> dict[str, Tensor]:

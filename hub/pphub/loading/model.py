@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from pphub.checkpoint.folder import open_checkpoint
 from pphub.conversion.dtypes import FLOATS
+from pphub.conversion.target import read_record
 from pphub.errors import LoadFailed, UsageError
 from pphub.loading.classes import choose_class
 from pphub.loading.config import make_config
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["load_model"]
 
 _LOG: Final = logging.getLogger("pphub")
+_BUILDING: Final = threading.RLock()
+_EPSILON: Final = "pphub_layer_norm_eps"
+"""In the config of a model that is saved, so that it is the same when it is loaded again."""
 
 # What PaddleNLP's from_pretrained takes for jobs that are done here already.
 _FOREIGN: Final = frozenset(
@@ -69,7 +74,7 @@ def load_model(kind: str | type, folder: Path, weights: tuple[str, ...], kwargs:
     recipe = _Recipe(model_class, config, model_kwargs, tensors, _texts(record.get("absent")), ignore_mismatched)
     model, match = recipe.make()
     fill(model.state_dict(), match.pairs, files)
-    _set_epsilon(model, record.get("epsilon"))
+    _set_epsilon(model, record.get("epsilon", getattr(config, _EPSILON, None)))
     _set_generation(model, folder, kwargs)
     tell(model, match)
     model.eval()
@@ -123,11 +128,17 @@ class _Recipe:
         """The model, whose parameters have values if the checkpoint has none for them."""
         from paddlenlp.transformers.model_utils import dtype_guard
 
-        with dtype_guard(self.config.dtype):
-            if _computes_on_cpu() and (made := self._make_without_draws()):
+        # The dtype is one for all threads of the process.
+        with _BUILDING, dtype_guard(self.config.dtype):
+            if self._is_known and _computes_on_cpu() and (made := self._make_without_draws()):
                 return made
             model = self._build()
         return model, self._match(model)
+
+    @property
+    def _is_known(self) -> bool:
+        """Whether it is a class of PaddleNLP's own; another's may keep what it computes from random numbers."""
+        return str(self.model_class.__module__).startswith("paddlenlp.")
 
     def _make_without_draws(self) -> tuple[Any, Match] | None:
         """None if the model must be built with random numbers."""
@@ -175,6 +186,7 @@ def _set_epsilon(model: Any, epsilon: object) -> None:
     from paddle.nn import LayerNorm
 
     if isinstance(epsilon, (int, float)):
+        setattr(model.config, _EPSILON, epsilon)
         for layer in model.sublayers():
             if isinstance(layer, LayerNorm):
                 layer._epsilon = epsilon
@@ -195,8 +207,8 @@ def _set_generation(model: Any, folder: Path, kwargs: Mapping[str, Any]) -> None
 def _record(folder: Path) -> Mapping[str, object]:
     """What a conversion by pphub noted; empty if it did not, or this is no conversion."""
     try:
-        found = json.loads((folder / "conversion.json").read_bytes())
-    except (OSError, ValueError):
+        found = json.loads(read_record(folder))
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -188,17 +188,25 @@ def _changed(folder: Path, hashes: Mapping[str, str], kind: str | None) -> dict[
         for each in local:
             each["repo"] = Path(str(each.get("repo"))).name
         changed[RECORD_FILE] = as_json({**record, "files": files})
-    if local and (proof := read_proof(folder)):
-        changed[PROOF_FILE] = as_json({**proof, "name": Path(str(proof.get("name"))).name})
+    if (local or new) and (proof := read_proof(folder)):
+        name = Path(str(proof.get("name"))).name if local else proof.get("name")
+        changed[PROOF_FILE] = as_json({**proof, "name": name, **_published_tokenizer(proof, new)})
     return changed
+
+
+def _published_tokenizer(proof: Mapping[str, Any], new: Mapping[str, str]) -> dict[str, Any]:
+    """The tokenizer's files of a proof: that its class is named, makes no other of it."""
+    if not (sides := proof.get("tokenizer")):
+        return {}
+    return {"tokenizer": {**sides, "paddle": {**sides.get("paddle", {}), **new}}}
 
 
 def _is_of(folder: Path, hashes: Mapping[str, str]) -> bool:
     """Whether the proof of an alignment is of these very files."""
     proof = read_proof(folder)
-    aligned = proof["files"].get("paddle") if proof else None
-    if not isinstance(aligned, dict):
+    if proof is None or "paddle" not in proof["files"]:
         return False
+    aligned = {**proof.get("tokenizer", {}).get("paddle", {}), **proof["files"]["paddle"]}
     return all(hashes.get(Path(name).name) == sha256 for name, sha256 in aligned.items())
 
 
