@@ -30,7 +30,7 @@ from pphub.loading.draws import without_draws
 from pphub.loading.fill import Files, fill
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 MAPS = Path("/proc/self/maps")
 needs_maps = pytest.mark.skipif(not MAPS.exists(), reason="only Linux tells what is mapped")
@@ -500,3 +500,63 @@ def test_threads_that_load_different_dtypes_get_what_they_asked_for(prepared: Pa
     for model, dtype in zip(models, wanted, strict=True):
         assert {str(parameter.dtype) for parameter in model.parameters()} == {f"paddle.{dtype}"}
     assert sys.modules["paddle"].get_default_dtype() == "float32"
+
+
+def change_state(prepared: Path, target: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    """A copy of a conversion whose weights were changed and saved again by Paddle."""
+    import paddle
+
+    shutil.copytree(prepared, target)
+    state = {name: value.numpy() for name, value in paddle.load(str(prepared / WEIGHTS)).items()}
+    change(state)
+    (target / WEIGHTS).unlink()
+    paddle.save(state, str(target / WEIGHTS), protocol=4)
+    return target
+
+
+@pytest.mark.parametrize("is_last", [True, False])
+def test_two_tensors_for_one_parameter_that_differ_are_refused(tmp_path: Path, prepared: Path, is_last: bool) -> None:
+    def add(state: dict[str, Any]) -> None:
+        (name,) = [name for name in state if name.endswith("pooler.dense.weight")]
+        other = {name.removeprefix("bert.") if name.startswith("bert.") else f"bert.{name}": state[name] + 1}
+        both = {**state, **other} if is_last else {**other, **state}
+        state.clear()
+        state.update(both)
+
+    with pytest.raises(LoadFailed, match="which are one parameter, and differ"):
+        pphub.AutoModel.from_pretrained(change_state(prepared, tmp_path / "changed", add))
+
+
+@pytest.mark.parametrize("kind", ["int8", "int64", "bool"])
+def test_whole_numbers_are_no_weights(tmp_path: Path, prepared: Path, kind: str) -> None:
+    def quantize(state: dict[str, Any]) -> None:
+        name = next(name for name in state if name.endswith("linear1.weight"))
+        state[name] = state[name].astype(kind)
+
+    with pytest.raises(LoadFailed, match=rf"linear1\.weight: {kind}, not float32"):
+        pphub.AutoModel.from_pretrained(change_state(prepared, tmp_path / "changed", quantize))
+
+
+def test_a_class_of_the_users_own_keeps_what_it_computes_from_random_numbers(prepared: Path, paddlenlp: Any) -> None:
+    import paddle
+
+    class Own(paddlenlp.BertForSequenceClassification):  # type: ignore[misc]
+        def __init__(self, config: Any) -> None:
+            super().__init__(config)
+            self.direction = self.create_parameter([8], default_initializer=paddle.nn.initializer.Normal())
+            self.unit = self.direction / self.direction.norm()
+
+    with pytest.warns(FreshParameters, match="direction"):
+        model = pphub.from_pretrained(Own, prepared)
+    assert abs(float(model.unit.norm()) - 1) < 1e-5
+
+
+@pytest.mark.filterwarnings("ignore::pphub.loading.FreshParameters")
+def test_an_epsilon_that_only_our_loader_sets_is_saved_with_the_model(tmp_path: Path) -> None:
+    (row,) = [row for row in all_rows() if row.torch_class == "AlbertForMaskedLM" and not row.label]
+    folder = save(build(row), tmp_path / "torch")
+    model = pphub.AutoModelForMaskedLM.from_pretrained(folder)
+    model.save_pretrained(str(tmp_path / "saved"))
+    again = pphub.AutoModelForMaskedLM.from_pretrained(tmp_path / "saved")
+    assert ask(again, 20) == ask(model, 20)
+    assert again.predictions.layer_norm._epsilon == model.predictions.layer_norm._epsilon != 1e-5
