@@ -102,9 +102,9 @@ def make_questions(manner: Manner, config: Any, sizes: Sizes) -> list[Question]:
     return questions
 
 
-def fake_labels(batch: int) -> Array:
-    """As many labels of two classes as there are texts: int64 [batch]."""
-    return np.resize(np.array(FAKE_LABELS, np.int64), batch)
+def fake_labels(batch: int, classes: int = 2) -> Array:
+    """As many labels of two classes, or of the one there is, as there are texts: int64 [batch]."""
+    return np.resize(np.array(FAKE_LABELS, np.int64), batch) % max(classes, 1)
 
 
 def text_config(config: Any) -> Any:
@@ -117,14 +117,15 @@ def _ids(config: Any, shape: tuple[int, ...], sizes: Sizes, stream: int = 0) -> 
 
 
 def plain_ids(config: Any, sizes: Sizes) -> Array:
-    """The ids in [lowest, words) that are not special: int64."""
+    """The ids in [lowest, words) that are not special, or all ids where there are no others: int64."""
     text = text_config(config)
     words = int(text.vocab_size)
     special = set()
     for name in _SPECIAL:
         found = getattr(text, f"{name}_token_id", None)
         special |= set(found) if isinstance(found, (list, tuple)) else {found}
-    return np.array([word for word in range(min(sizes.lowest, words - 1), words) if word not in special], np.int64)
+    plain = [word for word in range(min(sizes.lowest, words - 1), words) if word not in special]
+    return np.array(plain or range(words), np.int64)
 
 
 def fitting_length(config: Any, wanted: int) -> int:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from pphub.conversion.moves import Made, Move, Request
 
-__all__ = ["Bridge", "Held", "ModulePair", "bridge_over", "find_all"]
+__all__ = ["Bridge", "Held", "Lacking", "ModulePair", "bridge_over", "find_all", "is_within"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,38 @@ class Held:
     identity: int
     read: Callable[[], Array]
     floating: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """Parameters of the two live models that the checkpoints do not hold, so that nothing is proved of them.
+
+    Attributes:
+        torch: torch's names of what torch's checkpoint lacks.
+        torch_base: those that are of the base model.
+        paddle: Paddle's names of what Paddle's checkpoint lacks.
+        absent: Paddle's parameters that torch's class is built without, by the rules.
+        optional: modules of Paddle's base that some class of the family is built without, such as the pooler.
+        made_up: whether the class's head is made up on both sides, and not what is to be proved.
+    """
+
+    torch: frozenset[str]
+    torch_base: frozenset[str]
+    paddle: frozenset[str]
+    absent: frozenset[str]
+    optional: frozenset[str]
+    made_up: bool
+
+    def is_fresh(self, sources: frozenset[str], name: str) -> bool:
+        """Whether Paddle's parameter has no numbers that are to be proved, and may be filled."""
+        return name in self.paddle or (self.made_up and self._is_head(sources))
+
+    def may_lack(self, sources: frozenset[str], name: str) -> bool:
+        """Whether both checkpoints may be without a parameter: a head, or what the family may be built without."""
+        return self._is_head(sources) or is_within(name, self.optional)
+
+    def _is_head(self, sources: frozenset[str]) -> bool:
+        return bool(sources) and sources <= self.torch and not sources & self.torch_base
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,43 +133,66 @@ class Bridge:
             arrays = move.operation.run([values[tensor.name] for tensor in move.tensors])
             label = " + ".join(tensor.name for tensor in move.tensors)
             for outputs, array in zip(move.outputs, arrays, strict=True):
-                yield _Turned(label, outputs, array)
+                yield _Turned(label, outputs, array, frozenset(names))
 
     def compare_parameters(
-        self, torch: Mapping[str, Array], paddle: Mapping[str, Held], fresh: set[str], prefix: str
+        self, torch: Mapping[str, Array], paddle: Mapping[str, Held], lacking: Lacking, prefix: str
     ) -> Parameters:
         """Hold every parameter of the Paddle model against torch's.
 
         Args:
             torch: torch's name → values.
-            paddle: Paddle's name → parameter.
-            fresh: Paddle's parameters that torch's class is built without, by the rules.
+            paddle: Paddle's name → parameter, as it was loaded: nothing may have been filled in.
+            lacking: what is not in the checkpoints.
             prefix: of Paddle's base model, without the dot.
         """
         unequal: list[Difference] = []
         unused: list[str] = []
+        torch_only: list[str] = []
+        paddle_only: list[str] = []
+        neither: list[str] = []
+        unproved: list[str] = []
         seen: set[int] = set()
         compared = elements = 0
-        made = (_Turned("a constant", each.names, each.read()) for each in self.made)
+        made = (_Turned("a constant", each.names, each.read(), frozenset()) for each in self.made)
         for turned in chain(self.turn(torch), made):
             found = find_all(turned.names, paddle, prefix)
             if not found:
                 unused.append(" = ".join(turned.names))
             for name in found:
                 seen.add(paddle[name].identity)
+                missing = bool(turned.sources & lacking.torch)
+                fresh = bool(turned.sources) and lacking.is_fresh(turned.sources, name)
+                if missing and fresh:
+                    (unproved if lacking.may_lack(turned.sources, name) else neither).append(name)
+                elif missing or fresh:
+                    (paddle_only if missing else torch_only).append(name)
+                if missing or fresh:
+                    continue
                 values = paddle[name].read()
                 compared += 1
                 elements += values.size
                 right = _like(turned.array, values)
-                if np.array_equal(right, values) and values.size:  # a NaN equals nothing
+                # A NaN equals nothing, but an infinity itself: both fail.
+                if np.array_equal(right, values) and values.size and np.isfinite(values).all():
                     continue
                 difference = compare(f"{name} (torch: {turned.label})", right, values, EXACT)
                 if not difference.passed:
                     unequal.append(difference)
-        unread = tuple(
-            name for name, held in paddle.items() if held.identity not in seen and held.floating and name not in fresh
+        rest = [name for name, held in paddle.items() if held.identity not in seen and held.floating]
+        unread = tuple(name for name in rest if name not in lacking.absent)
+        unproved += [name for name in rest if name in lacking.absent]
+        return Parameters(
+            compared,
+            elements,
+            tuple(unequal),
+            unread,
+            tuple(unused),
+            tuple(torch_only),
+            tuple(paddle_only),
+            tuple(neither),
+            tuple(unproved),
         )
-        return Parameters(compared, elements, tuple(unequal), unread, tuple(unused))
 
     def ties(self, torch: Mapping[str, int], paddle: Mapping[str, Held], prefix: str) -> tuple[str, ...]:
         """Where one side has one parameter and the other several that only begin equal: they train differently.
@@ -217,11 +272,13 @@ class _Turned:
         label: torch's names of what it was made from.
         names: Paddle's names for it; a class has one or more of them.
         array: the values.
+        sources: torch's names of all that it was made from; none of a constant.
     """
 
     label: str
     names: tuple[str, ...]
     array: Array
+    sources: frozenset[str]
 
 
 def bridge_over(request: Request, torch: Mapping[str, Held]) -> Bridge:
@@ -267,6 +324,11 @@ def find_all(names: tuple[str, ...], paddle: Container[str], prefix: str) -> lis
                 found.append(form)
                 break
     return found
+
+
+def is_within(name: str, modules: Iterable[str]) -> bool:
+    """Whether a parameter is in one of the modules, wherever that is."""
+    return any(f".{module}." in f".{name}" for module in modules)
 
 
 def _like(expected: Array, values: Array) -> Array:

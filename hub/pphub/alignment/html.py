@@ -178,7 +178,14 @@ def _parameters(found: Mapping[str, Any] | None) -> Markup | None:
     count = len(found["unequal"])
     total = _number(found["compared"], "parameter")
     text = f"{found['compared'] - count} of {total} are equal, {found['elements']:,} numbers in all."
-    lists = {"Without a counterpart in torch": found["unread"], "No place for in Paddle": found["unused"]}
+    lists = {
+        "Without a counterpart in torch": found["unread"],
+        "No place for in Paddle": found["unused"],
+        "Only in torch's checkpoint": found["torch_only"],
+        "Only in Paddle's checkpoint": found["paddle_only"],
+        "In neither checkpoint": found["neither"],
+        "In neither checkpoint, and not proved": found["unproved"],
+    }
     unequal = None
     if count:
         named = "1 parameter that differs" if count == 1 else f"{count} parameters that differ"

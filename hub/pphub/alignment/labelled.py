@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -111,34 +110,62 @@ def read_tsv(path: Path) -> Labelled:
 
     Raises:
         FileNotInModel: there is no such file.
-        UsageError: it has no such columns, no lines, or fewer than two labels.
+        UsageError: it has no such columns or others, no lines, one that does not fit, or fewer than two labels.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        # Neither splitlines() nor universal newlines: a text may hold what these take for an end of line.
+        content = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError as error:
         msg = f"there is no file {path}"
         raise FileNotInModel(msg, hint="--data wants a TSV file with the columns sentence and label") from error
     except (OSError, UnicodeDecodeError) as error:
         msg = f"{path} cannot be read: {error}"
         raise UsageError(msg, hint="--data wants a text file in UTF-8") from error
-    rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
-    columns = set(rows[0]) if rows else set()
-    texts = next((names for names in _COLUMNS if columns.issuperset(names)), None)
-    if "label" not in columns or texts is None:
-        msg = f"{path} has no columns that are understood: {', '.join(sorted(map(str, columns))) or 'it is empty'}"
-        raise UsageError(msg, hint="name them in the first line: sentence and label, or sentence1, sentence2 and label")
-    labels = sorted({str(row["label"]) for row in rows})
+    heads, *lines = (line.removesuffix("\r").split("\t") for line in content.rstrip("\r\n").split("\n"))
+    texts = _texts_of(path, heads)
+    if not lines:
+        msg = f"{path} names its columns and holds no lines"
+        raise UsageError(msg, hint="give lines of two labels or more")
+    rows = []
+    for number, line in enumerate(lines, start=2):
+        row = dict(zip(heads, line, strict=False))
+        if len(line) != len(heads):
+            msg = f"line {number} of {path} has {len(line)} columns, and the first line names {len(heads)}"
+            raise UsageError(msg, hint="columns are parted by one tab each; no text may hold a tab or a line break")
+        if empty := [name for name in (*texts, "label") if not row[name].strip()]:
+            msg = f"line {number} of {path} has no {empty[0]}"
+            raise UsageError(msg, hint="each line has a text and a label; take out what has none")
+        rows.append(row)
+    labels = sorted({row["label"] for row in rows})
     if len(labels) < 2:
         msg = f"{path} has one label only, {labels[0]!r}: any model would be right"
         raise UsageError(msg, hint="give lines of two labels or more")
     made = [
-        Example(str(row[texts[0]]), str(row[texts[1]]) if len(texts) > 1 else None, labels.index(str(row["label"])))
-        for row in rows
+        Example(row[texts[0]], row[texts[1]] if len(texts) > 1 else None, labels.index(row["label"])) for row in rows
     ]
     return Labelled(tuple(made), tuple(made), len(labels), f"{path.name}, {len(made)} lines")
 
 
 _COLUMNS: Final = (("sentence1", "sentence2"), ("question", "sentence"), ("sentence",), ("text",))
+
+
+def _texts_of(path: Path, heads: Sequence[str]) -> tuple[str, ...]:
+    """The columns that are texts; all others but the label and a number of the line are refused."""
+    texts = next((names for names in _COLUMNS if set(heads).issuperset(names)), None)
+    if "label" not in heads or texts is None:
+        named = ", ".join(sorted(filter(None, heads)))
+        msg = f"{path} has no columns that are understood: {named or 'it is empty'}"
+        raise UsageError(msg, hint="name them in the first line: sentence and label, or sentence1, sentence2 and label")
+    if twice := [name for name in heads if heads.count(name) > 1]:
+        msg = f"line 1 of {path} names the column {twice[0]!r} twice"
+        raise UsageError(msg, hint="each column has a name of its own")
+    if more := [name for name in heads if name not in (*texts, "label", *_NUMBERS)]:
+        msg = f"line 1 of {path} names a column {more[0]!r}, of which it is not known what it is"
+        raise UsageError(msg, hint=f"take it out: texts are {' and '.join(texts)}, and their class is label")
+    return texts
+
+
+_NUMBERS: Final = ("index", "idx", "id")  # of the line, as the files of GLUE have it
 
 
 def text_batches(

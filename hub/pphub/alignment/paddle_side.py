@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pphub.alignment.bridge import Bridge, Held, find_all
+from pphub.alignment.bridge import Bridge, Held, Lacking, find_all
 from pphub.alignment.sides import Answer, Batch, Keep, Objective, Recipe, Trace
 from pphub.alignment.values import SideInfo
+from pphub.checkpoint.folder import open_checkpoint
 from pphub.errors import LoadFailed, UsageError
 from pphub.loading import FreshParameters, import_paddlenlp, load_model, load_tokenizer
+from pphub.loading.match import match_up
 from pphub.view import tokenizer_class
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ __all__ = [
     "paddle_batches",
     "paddle_loss",
     "paddle_rates",
+    "paddle_square",
     "paddle_steps",
 ]
 
@@ -59,6 +62,7 @@ class PaddleModel:
 
     Attributes:
         prefix: of its base model, without the dot.
+        fresh: the parameters that the checkpoint does not hold.
     """
 
     def __init__(
@@ -102,6 +106,12 @@ class PaddleModel:
         self.prefix = str(self._model.base_model_prefix)
         self._folder, self._files, self._device = folder, dict(files), device
         self._keywords = _keywords(self._model)
+        self.fresh = self._fresh(weights, ignore_mismatched=bool(values.get("ignore_mismatched_sizes")))
+
+    @property
+    def config(self) -> Any:
+        """The live config."""
+        return self._model.config
 
     @property
     def info(self) -> SideInfo:
@@ -153,21 +163,33 @@ class PaddleModel:
         if large:  # modules refer to each other, so it goes when the collector comes by, at the latest now
             gc.collect()
 
-    def fill(self, bridge: Bridge, values: Mapping[str, Array], sources: set[str]) -> set[str]:
-        """Give parameters the numbers that torch's were given.
+    def _fresh(self, weights: tuple[str, ...], *, ignore_mismatched: bool) -> frozenset[str]:
+        modules = {name.rpartition(".")[0] for name in self._model.state_dict()}
+        # That too little is lacking to refuse the model was found when it was loaded.
+        match = match_up(
+            self._model, open_checkpoint(self._folder, weights), modules, ignore_mismatched=ignore_mismatched
+        )
+        return frozenset(match.fresh)
+
+    def fill(self, bridge: Bridge, values: Mapping[str, Array], lacking: Lacking) -> set[str]:
+        """Give parameters that the checkpoint does not hold the numbers that torch's were given.
+
+        What the checkpoint holds is never written to: it would be proved by what was to be proved.
 
         Args:
             bridge: what becomes of torch's parameters.
             values: torch's name → values.
-            sources: torch's names of those that were given numbers.
+            lacking: what is not in the checkpoints.
 
         Returns:
             The names that were filled.
         """
         state = self._model.state_dict()
         filled = set()
-        for turned in bridge.turn(values, sources):
+        for turned in bridge.turn(values, set(lacking.torch)):
             for name in find_all(turned.names, state, self.prefix):
+                if not lacking.is_fresh(turned.sources, name):
+                    continue
                 if tuple(state[name].shape) != turned.array.shape:
                     msg = (
                         f"{name} has the shape {tuple(state[name].shape)} in Paddle, and {turned.array.shape} in torch"
@@ -321,6 +343,13 @@ def paddle_loss(logits: Array, labels: Array) -> Array:
 
     loss = paddle.nn.CrossEntropyLoss()(paddle.to_tensor(logits), paddle.to_tensor(labels))
     return _array(loss).reshape(1)
+
+
+def paddle_square(values: Array, right: Array) -> Array:
+    """The mean square error of [n, 1] against [n], by Paddle."""
+    import paddle
+
+    return _array(paddle.nn.MSELoss()(paddle.to_tensor(values).reshape([-1]), paddle.to_tensor(right))).reshape(1)
 
 
 def paddle_steps(start: Sequence[Array], gradients: Sequence[Sequence[Array]], recipe: Recipe) -> list[Array]:

@@ -9,9 +9,10 @@
     created         2026-01-31T12:00:00+00:00
     seconds
     recorded        the file with the proof, or null
+    tokenizer       torch, paddle: {name: sha256} of the files that a tokenizer is made from
     sides           torch, paddle: framework, version, library, class, folder, files {name: sha256}, device
     environment     python, system, machine, cores, threads, device, packages {name: version}
-    options         what the run was made with; given_by_user: whether the tolerance was
+    options         what the run was made with; given_by_user: whether the tolerance was; data_sha256: of --data
     stages          a list of
         name, rows, title, status (passed, failed, skipped), reason, inputs, seconds, notes [text]
         tolerance       mean, max, floor, given_by_user, rule (in words)
@@ -22,7 +23,8 @@
         differences     a list of: name, shape, elements, mean, max, scaled_mean, scaled_max, rms, passed, problem,
                         tolerance, worst {index, torch, paddle} or null
         layers          a list of: order, torch, paddle, kind (layer, module), question, note, difference or null
-        parameters      null or: compared, elements, unequal [difference], unread [name], unused [name]
+        parameters      null or: compared, elements, unequal [difference], unread [name], unused [name],
+                        torch_only [name], paddle_only [name], neither [name], unproved [name]
         curves          a list of: name, steps, torch, paddle, formula or null: lists of one length
         histogram       of the absolute differences of all arrays and layers: edges, powers of ten; counts, one for
                         each bin between two edges; zero, below, above: elements that are in none
@@ -79,6 +81,7 @@ def report_document(report: Report) -> dict[str, object]:
         "seconds": report.seconds,
         "recorded": report.recorded,
         "sides": {"torch": side_document(report.torch), "paddle": side_document(report.paddle)},
+        "tokenizer": {side: dict(files) for side, files in report.tokenizer.items()},
         "environment": dict(report.environment),
         "options": dict(report.options),
         "stages": [_stage(stage) for stage in report.stages],
@@ -175,6 +178,10 @@ def _parameters(parameters: Parameters | None) -> dict[str, object] | None:
         "unequal": [_difference(each) for each in parameters.unequal],
         "unread": list(parameters.unread),
         "unused": list(parameters.unused),
+        "torch_only": list(parameters.torch_only),
+        "paddle_only": list(parameters.paddle_only),
+        "neither": list(parameters.neither),
+        "unproved": list(parameters.unproved),
     }
 
 

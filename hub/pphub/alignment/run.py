@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import tempfile
 import time
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -11,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pphub.alignment.record import record_proof
+from pphub.alignment.record import record_proof, tokenizer_files
 from pphub.alignment.report import write_report
 from pphub.alignment.reprod_log import write_reprod_log
 from pphub.alignment.session import DEFAULT_TOLERANCE, Options, Session, Skipped
@@ -26,9 +27,11 @@ from pphub.alignment.stages.train import TASKS, TRAINED_TOLERANCE, run_train
 from pphub.alignment.subject import find_subject
 from pphub.alignment.torch_side import import_torch
 from pphub.alignment.values import EXACT, Report, SideInfo, StageResult, Tolerance
-from pphub.errors import LoadFailed, UsageError
+from pphub.errors import MissingDependency, PphubError, UsageError
 from pphub.loading import import_paddlenlp
 from pphub.progress import choose_progress
+from pphub_cache.atomic import explain_os_errors, make_folder
+from pphub_cache.digest import sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -90,6 +93,7 @@ def align(
     Raises:
         MissingDependency: Paddle's side or torch's is not installed; the hint is the command that does.
         UsageError: unknown stages, or two sides of one framework.
+        StorageFailed: nothing can be written where the report or the arrays should go.
         PphubError: as for :func:`pphub.convert`.
     """
     names = _chosen(stages, STAGES, "stage")
@@ -107,8 +111,10 @@ def align(
         from pphub.alignment.labelled import read_tsv
 
         read_tsv(Path(data).expanduser())  # before anything that takes long
-    import_torch()
-    import_paddlenlp()
+    for wanted in (report, reprod_log):
+        if wanted is not None:
+            _make_writable(Path(wanted).expanduser())  # likewise
+    _import_both()
     progress = progress or choose_progress()
     subject = find_subject(name, against, progress, revision=revision, source=source, offline=offline)
     found = run_stages(subject, names, options, progress)
@@ -129,6 +135,8 @@ def run_stages(subject: Subject, names: tuple[str, ...], options: Options, progr
     """
     begin = time.perf_counter()
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    tokenizer = {"torch": tokenizer_files(subject.torch), "paddle": tokenizer_files(subject.paddle)}
+    chosen = _options(options)
     with Session(subject, options, progress) as session:
         results = tuple(_run(session, *entry) for name in names for entry in _entries(name, options))
         sides = _sides(session)
@@ -139,10 +147,11 @@ def run_stages(subject: Subject, names: tuple[str, ...], options: Options, progr
         *sides,
         results,
         _environment(options.device),
-        _options(options),
+        chosen,
         created,
         time.perf_counter() - begin,
         check_sides(*sides),
+        tokenizer=tokenizer,
     )
 
 
@@ -207,8 +216,10 @@ def _run(
                 found.fail(worst.problem)
     except Skipped as reason:
         skipped = str(reason)
-    except LoadFailed as error:
-        found.fail(error.message)
+    except (MissingDependency, UsageError):
+        raise  # of the installation or the command, and not of the model
+    except Exception as error:  # noqa: BLE001  whatever breaks one stage, the results of the others are told
+        found.fail(_broken(error))
     return StageResult(
         name,
         rows,
@@ -227,14 +238,24 @@ def _run(
     )
 
 
+def _broken(error: Exception) -> str:
+    """In one sentence, why nothing more was found."""
+    if isinstance(error, PphubError):
+        return error.message
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]  # Paddle's end with what matters
+    return f"it broke off with {type(error).__name__}: {lines[-1][:300] if lines else 'no message'}"
+
+
 def _sides(session: Session) -> tuple[SideInfo, SideInfo]:
     """The two sides, as they were when they were live; the models are opened for it if no stage has."""
     try:
         facts = session.known(session.own)
-    except LoadFailed as error:
-        subject = session.subject
-        torch = SideInfo(_UNKNOWN, "", "", error.message, str(subject.torch), subject.torch_files, "")
-        paddle = SideInfo(_UNKNOWN, "", "", error.message, str(subject.paddle), subject.paddle_files, "")
+    except (MissingDependency, UsageError):
+        raise
+    except Exception as error:  # noqa: BLE001  likewise
+        subject, reason = session.subject, _broken(error)
+        torch = SideInfo(_UNKNOWN, "", "", reason, str(subject.torch), subject.torch_files, "")
+        paddle = SideInfo(_UNKNOWN, "", "", reason, str(subject.paddle), subject.paddle_files, "")
         return torch, paddle
     assert facts.paddle is not None  # noqa: S101  known() has opened both
     return facts.torch, facts.paddle
@@ -277,6 +298,7 @@ def _options(options: Options) -> Mapping[str, object]:
         "steps": options.steps,
         "tasks": list(options.tasks),
         "data": str(options.data) if options.data is not None else None,
+        "data_sha256": sha256_of(options.data) if options.data is not None else None,
         "low_memory": options.low_memory,
         "device": options.device,
     }
@@ -292,6 +314,33 @@ def _chosen(given: str | Iterable[str], known: tuple[str, ...], what: str) -> tu
         msg = f"there is no {what} {unknown[0]!r}" if unknown else f"no {what} was chosen"
         raise UsageError(msg, hint=f"any of {', '.join(known)}, or all")
     return tuple(each for each in known if each in names)
+
+
+def _import_both() -> None:
+    """Import both sides; who lacks one of them may lack the other, so the command installs both."""
+    import_torch()
+    try:
+        import_paddlenlp()
+    except MissingDependency as error:
+        if error.hint is not None:
+            error.hint = error.hint.replace("pphub[paddle]", "pphub[paddle,torch]")
+        raise
+
+
+def _make_writable(folder: Path) -> None:
+    """Make a folder, and find out whether files can be written there.
+
+    Raises:
+        UsageError: it is a file.
+        StorageFailed: the disk says no.
+    """
+    if folder.exists() and not folder.is_dir():
+        msg = f"{folder} is a file, and a folder is wanted"
+        raise UsageError(msg, hint="name a folder, which is made if it is not there")
+    with explain_os_errors("write", folder):
+        make_folder(folder)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
 
 
 def _tolerance(given: tuple[float, float] | None) -> Tolerance:

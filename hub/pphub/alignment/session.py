@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from pphub.alignment.asking import Sizes, text_config
-from pphub.alignment.bridge import Bridge, Held, ModulePair, bridge_over
+from pphub.alignment.bridge import Bridge, Held, Lacking, ModulePair, bridge_over, is_within
 from pphub.alignment.compare import Array
+from pphub.alignment.holdings import add_unread
 from pphub.alignment.manner import Manner, manner_of
 from pphub.alignment.paddle_side import PaddleModel
 from pphub.alignment.sides import Keep, Side, keep_in_memory
@@ -73,7 +74,9 @@ class Subject:
         paddle: Paddle's folder.
         paddle_weights: its weight files.
         paddle_files: likewise with their sha256.
-        request: rules and class.
+        request: rules, and the torch class whose model Paddle's class is.
+        own: rules, and the class that torch's checkpoint is of.
+        notes: what a reader should know of the folders.
     """
 
     name: str
@@ -83,6 +86,8 @@ class Subject:
     paddle_weights: tuple[str, ...]
     paddle_files: Mapping[str, str]
     request: Request
+    own: Request
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +119,7 @@ class Facts:
         bridge: what becomes of torch's parameters.
         values: torch's parameters, as they were loaded; empty where they were let go of meanwhile.
         fresh: those that the checkpoint does not hold.
+        fresh_base: those of them that are of the base model.
         config: torch's live config.
         torch: torch's side.
         paddle: Paddle's side, when it has been open.
@@ -124,11 +130,14 @@ class Facts:
         ties: where one side has one parameter and the other several, likewise.
         epsilons: of torch's modules that have one.
         paddle_epsilons: of Paddle's, likewise.
+        paddle_config: Paddle's live config, likewise.
+        lacking: what is not in the checkpoints, likewise.
     """
 
     bridge: Bridge
     values: Mapping[str, Array]
     fresh: tuple[str, ...]
+    fresh_base: tuple[str, ...]
     config: Any
     torch: SideInfo
     paddle: SideInfo | None = None
@@ -139,6 +148,8 @@ class Facts:
     ties: tuple[str, ...] = ()
     epsilons: Mapping[str, float] = field(default_factory=dict)
     paddle_epsilons: Mapping[str, float] = field(default_factory=dict)
+    paddle_config: Any = None
+    lacking: Lacking | None = None
 
 
 class Session:
@@ -195,7 +206,7 @@ class Session:
             elif known is None:
                 held = model.held()
                 bridge = bridge_over(pair.request, held)
-                facts = Facts(bridge, self._values(held), model.fresh, model.config, model.info)
+                facts = Facts(bridge, self._values(held), model.fresh, model.fresh_base, model.config, model.info)
                 facts.epsilons = model.epsilons()
                 facts.identities = {name: each.identity for name, each in held.items()}
                 self._facts[pair.torch] = facts
@@ -220,15 +231,18 @@ class Session:
             pair.paddle_values,
         )
         try:
-            model.fill(facts.bridge, facts.values, set(facts.fresh))
-            if facts.paddle is None:
+            if facts.paddle is None:  # before anything is filled: what the files hold is to be proved
                 held = model.held()
-                absent = pair.request.family.absent.get(pair.torch, ())
-                alone = {name for name in held if any(f".{module}." in f".{name}" for module in absent)}
                 facts.paddle, facts.warned, facts.paddle_epsilons = model.info, model.warned, model.epsilons()
-                facts.parameters = facts.bridge.compare_parameters(facts.values, held, alone, model.prefix)
+                facts.paddle_config = model.config
+                own = pair.torch == self.own.torch
+                facts.lacking = _lacking(pair, facts, model, held, made_up=not own)
+                found = facts.bridge.compare_parameters(facts.values, held, facts.lacking, model.prefix)
+                facts.parameters = add_unread(found, subject, held, model.prefix) if own else found
                 facts.ties = facts.bridge.ties(facts.identities, held, model.prefix)
                 facts.modules = facts.bridge.modules(facts.values, held, model.prefix)
+            assert facts.lacking is not None  # noqa: S101  known since the model was open first
+            model.fill(facts.bridge, facts.values, facts.lacking)
             yield model
         finally:
             model.free()
@@ -327,6 +341,18 @@ class _Files(Mapping[str, Array]):
 
     def __len__(self) -> int:
         return len(self._paths)
+
+
+def _lacking(pair: Pair, facts: Facts, paddle: PaddleModel, held: Mapping[str, Held], *, made_up: bool) -> Lacking:
+    absent = pair.request.family.absent
+    return Lacking(
+        frozenset(facts.fresh),
+        frozenset(facts.fresh_base),
+        paddle.fresh,
+        frozenset(name for name in held if is_within(name, absent.get(pair.torch, ()))),
+        frozenset(module for modules in absent.values() for module in modules),
+        made_up,
+    )
 
 
 def _own(subject: Subject) -> Pair:

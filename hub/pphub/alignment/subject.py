@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pphub.alignment.session import Subject
@@ -11,13 +12,12 @@ from pphub.conversion.job import RECORD_FILE, WEIGHTS_FILE, make_job
 from pphub.errors import Corrupt, FileNotInModel, PphubError, UsageError
 from pphub.obtain import fetch
 from pphub.preparing import convert_snapshot
-from pphub.select import weight_files
+from pphub.select import weight_files, weight_formats
 from pphub_cache.digest import sha256_of
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
-    from pathlib import Path
 
     from pphub.conversion.moves import Request
     from pphub_cache.progress import Progress
@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 
 __all__ = ["CONFIG_FILES", "find_subject"]
 
+_PADDLENLP_ORDER = (
+    "model.safetensors.index.json",
+    "model.safetensors",
+    "model_state.pdparams.index.json",
+    "model_state.pdparams",
+)
 CONFIG_FILES = ("config.json", "model_config.json")
 
 
@@ -72,14 +78,47 @@ def find_subject(
         raise UsageError(msg, hint="give --against a folder with torch's weights")
     job = make_job(torch, None)
     torch_files = {path: job.inputs[path] for path in ("config.json", *torch_weights)}
+    _check_formats(folder)
     paddle_files = hashes_of(folder, (*weights, *(each for each in CONFIG_FILES if (folder / each).is_file())))
     request = _for_paddle(job.request, read_config(folder))
-    return Subject(str(name), torch.folder, torch_files, folder, weights, paddle_files, request)
+    return Subject(
+        str(name),
+        torch.folder,
+        torch_files,
+        folder,
+        weights,
+        paddle_files,
+        request,
+        job.request,
+        _other_formats(torch.folder, torch_weights),
+    )
 
 
 def hashes_of(folder: Path, names: tuple[str, ...]) -> Mapping[str, str]:
     """The sha256 of files as they are now."""
     return {name: sha256_of(folder / name) for name in names}
+
+
+def _check_formats(folder: Path) -> None:
+    """Refuse a Paddle folder with weights in several formats: libraries differ in which they load."""
+    formats = weight_formats(_names(folder))
+    if len(formats) > 1:
+        held = " and ".join(names[0] for names in formats)
+        present = [name for names in formats for name in names]
+        taken = next(name for name in (*_PADDLENLP_ORDER, *present) if name in present)
+        msg = f"{folder} holds weights in several formats, {held}: PaddleNLP by itself would load {taken}"
+        raise UsageError(msg, hint="leave those in the folder that are to be the model, and move the others away")
+
+
+def _other_formats(folder: Path, chosen: tuple[str, ...]) -> tuple[str, ...]:
+    others = [names[0] for names in weight_formats(_names(folder)) if not set(names) & set(chosen)]
+    if not others:
+        return ()
+    return (f"torch's side is {chosen[0]}, which transformers loads; nothing is said of {', '.join(others)} beside it",)
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.is_file())
 
 
 def _torch_of(folder: Path, offline: bool | None, progress: Progress) -> Snapshot:
@@ -94,6 +133,9 @@ def _torch_of(folder: Path, offline: bool | None, progress: Progress) -> Snapsho
         raise Corrupt(msg, hint="name the torch model with --against")
     first = entries[0]
     source, repo, commit = (str(first.get(key, "")) for key in ("source", "repo", "commit"))
+    if source == "file" and not Path(repo).is_absolute():  # a name without its folder: as models are published
+        msg = f"{folder} was made from a folder {repo!r} on the machine of whoever made it, which is not here"
+        raise FileNotInModel(msg, hint="name a place of the torch model with --against")
     try:
         found = fetch(repo if source == "file" else f"{source}:{repo}@{commit}", None, None, offline, progress=progress)
     except PphubError as error:

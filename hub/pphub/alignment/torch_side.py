@@ -34,6 +34,7 @@ __all__ = [
     "torch_batches",
     "torch_loss",
     "torch_rates",
+    "torch_square",
     "torch_steps",
 ]
 
@@ -73,7 +74,8 @@ class TorchModel:
     """A live torch model in eval mode, in single precision.
 
     Attributes:
-        fresh: parameters that the checkpoint does not hold; both sides get the same numbers for them, by seed.
+        fresh: parameters that the checkpoint does not hold; they get the same numbers on every machine.
+        fresh_base: those that are of the base model, and not of a head.
     """
 
     def __init__(
@@ -120,7 +122,12 @@ class TorchModel:
             raise LoadFailed(msg, hint="does the folder load with transformers by itself?") from error
         self._device = "cuda" if device == "gpu" else "cpu"
         self._model = self._model.to(self._device).eval()
-        self.fresh = tuple(sorted({*found["missing_keys"], *self._mismatched(found, kind)}))
+        self.fresh = self._lacking({*found["missing_keys"], *self._mismatched(found, kind)})
+        prefix = f"{self._model.base_model_prefix}."
+        has_base = any(name.startswith(prefix) for name in self._model.state_dict())
+        # Of a class without a base model by its own name, all is base, but where a head was asked for (num_labels).
+        whole = not has_base and not values
+        self.fresh_base = tuple(name for name in self.fresh if whole or name.startswith(prefix))
         self._fill_fresh()
         self._folder, self._files, self._name = folder, dict(files), device
 
@@ -276,6 +283,12 @@ class TorchModel:
             raise LoadFailed(msg, hint="is config.json that of another model?")
         return names
 
+    def _lacking(self, names: set[str]) -> tuple[str, ...]:
+        """Without the further names of parameters that are tied to one that was loaded."""
+        held = self._model.state_dict(keep_vars=True)
+        loaded = {_identity(tensor) for name, tensor in held.items() if name not in names}
+        return tuple(sorted(name for name in names if name not in held or _identity(held[name]) not in loaded))
+
     def _fill_fresh(self) -> None:
         """The same numbers on every machine, and not zeros: a head of zeros would answer zeros on both sides."""
         import torch
@@ -334,6 +347,13 @@ def torch_loss(logits: Array, labels: Array) -> Array:
 
     loss = torch.nn.CrossEntropyLoss()(torch.from_numpy(logits), torch.from_numpy(labels))
     return _array(loss).reshape(1)
+
+
+def torch_square(values: Array, right: Array) -> Array:
+    """The mean square error of [n, 1] against [n], by torch."""
+    import torch
+
+    return _array(torch.nn.MSELoss()(torch.from_numpy(values).reshape(-1), torch.from_numpy(right))).reshape(1)
 
 
 def torch_steps(start: Sequence[Array], gradients: Sequence[Sequence[Array]], recipe: Recipe) -> list[Array]:

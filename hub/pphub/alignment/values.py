@@ -160,9 +160,13 @@ class Parameters:
     Attributes:
         compared: how many arrays were compared.
         elements: how many numbers in all.
-        unequal: those that are not equal, with torch's name and Paddle's.
+        unequal: those that are not equal or not finite, with torch's name and Paddle's.
         unread: Paddle's parameters that torch has no counterpart for.
         unused: what the rules make of torch's parameters and the Paddle class has no place for.
+        torch_only: Paddle's names of what torch's checkpoint holds and Paddle's lacks.
+        paddle_only: of what Paddle's holds and torch's lacks.
+        neither: of what both lack, and a model cannot be without.
+        unproved: of what both may lack, such as a new head; none of these five is among the compared.
     """
 
     compared: int
@@ -170,6 +174,24 @@ class Parameters:
     unequal: tuple[Difference, ...]
     unread: tuple[str, ...]
     unused: tuple[str, ...]
+    torch_only: tuple[str, ...] = ()
+    paddle_only: tuple[str, ...] = ()
+    neither: tuple[str, ...] = ()
+    unproved: tuple[str, ...] = ()
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """A sentence for each way in which the checkpoints do not hold what they should."""
+        ways = (
+            (self.torch_only, "torch's checkpoint holds what Paddle's lacks"),
+            (self.paddle_only, "Paddle's checkpoint holds what torch's lacks"),
+            (self.neither, "both checkpoints lack parts of the base model"),
+        )
+        return tuple(
+            f"{text}: {', '.join(names[:10])}" + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+            for names, text in ways
+            if names
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +315,7 @@ class Report:
         seconds: how long it took.
         problems: what makes the run void whatever the stages say, such as two sides of one framework.
         recorded: the file that the proof was written to, or None.
+        tokenizer: ``torch`` and ``paddle`` → name → sha256 of each file a tokenizer is made from.
     """
 
     name: str
@@ -305,6 +328,7 @@ class Report:
     seconds: float
     problems: tuple[str, ...] = ()
     recorded: str | None = None
+    tokenizer: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:

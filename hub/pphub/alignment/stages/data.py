@@ -1,7 +1,8 @@
-"""The data stage: what both tokenizers and both loaders make of the same texts (row A2)."""
+"""The data stage: both tokenizers, and what they and both loaders make of the same texts (row A2)."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -14,6 +15,7 @@ from pphub.alignment.session import Skipped
 from pphub.alignment.stages.result import Found
 from pphub.alignment.torch_side import load_torch_tokenizer, torch_batches
 from pphub.alignment.values import EXACT
+from pphub.alignment.vocabulary import compare_tokenizers
 from pphub.errors import LoadFailed
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ _FIELDS: Final = ("input_ids", "token_type_ids")
 
 
 def run_data(session: Session) -> Found:
-    """Compare ids, types and lengths of single texts, and padded batches in order."""
+    """Compare the tokenizers themselves; ids, types and lengths of single texts; and padded batches in order."""
     if not has_tokenizer(session.subject.torch):
         msg = "the torch folder holds no tokenizer"
         raise Skipped(msg)
@@ -56,6 +58,7 @@ def run_data(session: Session) -> Found:
     paddle = load_paddle_tokenizer(session.subject.paddle)
     found = Found(inputs=f"{len(examples)} texts ({labelled.origin}), {len(_OTHERS)} others; at most {_LENGTH} tokens")
     found.notes.append(f"tokenizers: {type(torch).__name__} and {type(paddle).__name__}")
+    compare_tokenizers(torch, paddle, found, partial(session.log, "data"))
     others = [Example(text, None, 0) for text in _OTHERS]
     encoded: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = []
     for number, example in enumerate([*examples, *others]):

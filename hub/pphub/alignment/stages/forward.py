@@ -9,6 +9,7 @@ import numpy as np
 
 from pphub.alignment.asking import WELCOME, Question, fake_labels, make_questions
 from pphub.alignment.compare import compare
+from pphub.alignment.configs import compare_configs
 from pphub.alignment.labelled import has_tokenizer
 from pphub.alignment.stages.result import Found
 from pphub.alignment.torch_side import load_torch_tokenizer
@@ -41,8 +42,11 @@ def run_forward(session: Session) -> Found:
     found.inputs = "; ".join(question.describe() for question in questions)
     facts = session.known(pair)
     found.parameters = facts.parameters
-    if facts.fresh:
-        found.notes.append(f"not in the checkpoint, given the same numbers on both sides: {', '.join(facts.fresh)}")
+    found.notes += session.subject.notes
+    if facts.parameters is not None and facts.parameters.unproved:
+        names = ", ".join(facts.parameters.unproved)
+        found.notes.append(f"not proved, since torch's checkpoint and class hold nothing for them: {names}")
+    _compare_configs(session, facts, found)
     if not pair.manner.padded:
         found.notes.append("not asked with padding: by a mask, Paddle's class means something else than torch's")
     for question, answers in zip(questions, asked, strict=True):
@@ -61,7 +65,7 @@ def run_forward(session: Session) -> Found:
 
 @dataclass(frozen=True, slots=True)
 class Logits:
-    """What the classifiers of both sides say of the made-up inputs: [batch, 2] each, and the labels [batch]."""
+    """What the classifiers of both sides say of the made-up inputs: [batch, classes] each, and the labels [batch]."""
 
     torch: Array
     paddle: Array
@@ -83,7 +87,7 @@ def classifier_logits(session: Session) -> Logits:
         torch, paddle = answers
         named = {name: arrays for name, *arrays in pair_outputs(pair.manner, torch, paddle)}
         left, right = named["logits"]
-        return Logits(left, right, fake_labels(len(left)))
+        return Logits(left, right, fake_labels(len(left), left.shape[-1]))
 
     found: Logits = session.once("classifier logits", make)
     return found
@@ -235,6 +239,13 @@ def _compare_epsilons(facts: Facts, found: Found) -> None:
             )
 
 
+def _compare_configs(session: Session, facts: Facts, found: Found) -> None:
+    failures, notes = compare_configs(session.subject, facts.config, facts.paddle_config)
+    found.notes += notes
+    for failure in failures:
+        found.fail(failure)
+
+
 def _look_closer(session: Session, pair: Pair, questions: Sequence[Question], found: Found) -> None:
     """Name the module within the first layer that diverges."""
     first = next((each for each in found.layers if _diverges(each)), None)
@@ -286,8 +297,12 @@ def _judge(found: Found) -> None:
         if parameters.unequal:
             first, count = parameters.unequal[0], len(parameters.unequal)
             found.fail(f"{count} of {parameters.compared} parameters differ: {_named(parameters.unequal)}")
+            if first.problem:
+                found.fail(first.problem)
             if found.first is None:
                 found.first = first.name
+        for reason in parameters.missing:
+            found.fail(reason)
         if parameters.unread:
             found.fail(f"parameters that torch has no counterpart for: {', '.join(parameters.unread[:10])}")
         if parameters.unused:

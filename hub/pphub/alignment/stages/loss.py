@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from pphub.alignment.asking import fake_labels
 from pphub.alignment.compare import compare
-from pphub.alignment.paddle_side import paddle_loss
+from pphub.alignment.paddle_side import paddle_loss, paddle_square
 from pphub.alignment.session import DEFAULT_TOLERANCE, Skipped
 from pphub.alignment.stages.forward import classifier_logits
 from pphub.alignment.stages.result import Found
-from pphub.alignment.torch_side import torch_loss
+from pphub.alignment.torch_side import torch_loss, torch_square
 from pphub.errors import LoadFailed
 
 if TYPE_CHECKING:
@@ -34,9 +35,15 @@ def run_loss(session: Session) -> Found:
     except (Skipped, LoadFailed) as error:
         found.notes.append(f"no loss of a classifier: {str(error).splitlines()[0]}")
     else:
-        torch, paddle = torch_loss(logits.torch, logits.labels), paddle_loss(logits.paddle, logits.labels)
-        found.differences.append(compare("loss of the classifier", torch, paddle, tolerance))
-        session.log("loss", "loss of the classifier", torch, paddle)
+        name = "loss of the classifier"
+        if logits.torch.shape[-1] == 1:  # a number for each text and no classes: both libraries take the mean square
+            name = "mean square of the regression"
+            numbers = fake_labels(len(logits.torch)).astype(np.float32)
+            torch, paddle = torch_square(logits.torch, numbers), paddle_square(logits.paddle, numbers)
+        else:
+            torch, paddle = torch_loss(logits.torch, logits.labels), paddle_loss(logits.paddle, logits.labels)
+        found.differences.append(compare(name, torch, paddle, tolerance))
+        session.log("loss", name, torch, paddle)
     for name, values, labels in _made_up(session.options.sizes.seed):
         torch, paddle = torch_loss(values, labels), paddle_loss(values, labels)
         formula = _formula(values, labels)

@@ -107,7 +107,7 @@ def run_train(session: Session, task: Task) -> Found:
         answer = torch.answer(few, pair.manner, (), session.keep)
     objective = objective_of(pair, answer, classes=True)
     if objective.kind != "classes":
-        msg = f"{pair.torch} does not answer with logits"
+        msg = f"{pair.torch} does not answer with logits of two classes or more"
         raise Skipped(msg)
     with session.torch(pair) as torch:
         left = _train(session, pair, torch, "torch", task, train, test, objective)
@@ -184,8 +184,14 @@ def _batches(session: Session, pair: Pair, task: Task) -> tuple[list[Batch], lis
             raise Skipped(msg)
         config = session.facts(pair).config
         seed, plain = session.options.sizes.seed, plain_ids(config, session.options.sizes)
+        if len(plain) < 2:
+            msg = f"{pair.torch} knows one word, of which no two classes of texts can be made"
+            raise Skipped(msg)
         length = fitting_length(config, task.length)
         made = made_up_batches(plain, task.train + task.test, task.size, length, seed)
+        if pair.manner.ask == "ended":  # the class answers at the end of a text, and refuses texts without one
+            for batch in made:
+                batch.inputs["input_ids"][:, -1] = config.eos_token_id
         cut = task.train // task.size
         return made[:cut], made[cut:], f"no tokenizer, so made-up ids of two classes, {length} each"
     labelled = read_tsv(data) if data is not None else task.make(task.train, task.test)
