@@ -173,3 +173,13 @@ def test_known_ids_of_ernie(tmp_path: Path) -> None:
     tokenizer = pphub.AutoTokenizer.from_pretrained(tmp_path)
     assert type(tokenizer).__name__ == "ErnieTokenizer"
     assert tokenizer("请输入测试样例")["input_ids"] == [1, *ids, 2]
+
+
+@pytest.mark.parametrize(("glued", "apart"), [("20°c", "20 ° c"), ("5€", "5 €"), ("brand™", "brand ™")])
+def test_paddlenlps_bert_cuts_symbols_off_as_if_they_were_punctuation(glued: str, apart: str) -> None:
+    """transformers, and BERT's own code, leave them within the word; with blanks around them both agree."""
+    transformers = pytest.importorskip("transformers")
+    paddle, torch = (auto.from_pretrained(str(MINILM)) for auto in (pphub.AutoTokenizer, transformers.AutoTokenizer))
+    assert paddle(apart)["input_ids"] == torch(apart)["input_ids"]
+    assert paddle(glued)["input_ids"] == paddle(apart)["input_ids"]
+    assert paddle(glued)["input_ids"] != torch(glued)["input_ids"]
