@@ -39,6 +39,7 @@ ELSEWHERE = {
         ["mistral", "mixtral"], "PaddleNLP's is Llama's; transformers makes none like it without its own files"
     ),
     "blenderbot_small": "its vocabulary has words of its own; PaddleNLP wants __unk__, which transformers does not add",
+    "nezha": "transformers has it no more",
     "roformer": "transformers needs rjieba for it",
     "xlm": "transformers needs sacremoses for it",
 }
