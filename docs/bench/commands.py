@@ -7,7 +7,20 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING, Final
 
-from measure import HUB, PYTHON, ROOT, WORK, Run, ask_process, compare, environment, target, tell, time_command
+from measure import (
+    HUB,
+    PYTHON,
+    ROOT,
+    WORK,
+    Run,
+    ask_process,
+    compare,
+    environment,
+    fresh_home,
+    target,
+    tell,
+    time_command,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,8 +36,7 @@ make_cache(Path(sys.argv[2]), int(sys.argv[3]))
 
 def start() -> None:
     """What each command pays before it does anything."""
-    home = WORK / "home"
-    home.mkdir()
+    home = fresh_home()
     env = environment(home, HF_ENDPOINT="http://127.0.0.1:9")  # nobody listens there
     commands = {
         "`python -c pass`": [PYTHON, "-c", "pass"],
