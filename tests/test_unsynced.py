@@ -367,7 +367,7 @@ def test_who_stores_while_the_note_is_settled_notes_again(
 
     def settling(source: Path, target: Path, *, durable: bool = True) -> None:
         for note in notes(home):
-            note.unlink()
+            note.unlink(missing_ok=True)  # both files of the model are stored at the same time
         move(source, target, durable=durable)
 
     with monkeypatch.context() as patch:

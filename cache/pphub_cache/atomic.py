@@ -29,6 +29,7 @@ __all__ = [
     "move",
     "remove_leftovers",
     "share",
+    "sync_file",
     "temporary_beside",
     "write_bytes",
     "write_json",
@@ -147,6 +148,17 @@ def move(source: Path, target: Path, *, durable: bool = True) -> None:
             source.unlink()
         if durable:
             fsync_folder(target.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Wait until the disk has a file."""
+    # Not every system syncs what is open for reading only; a blob may not be written to.
+    writable = os.access(path, os.W_OK)
+    descriptor = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | getattr(os, "O_BINARY", 0))
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: Path, value: Mapping[str, object]) -> None:

@@ -24,13 +24,14 @@ from pphub_cache.atomic import (
     link_or_copy,
     make_folder,
     move,
+    sync_file,
     write_bytes,
     write_json,
 )
 from pphub_cache.layout import SNAPSHOT_FILE, Layout
 from pphub_cache.partial import bytes_in
 from pphub_cache.process import new_owner
-from pphub_cache.unsynced import confirm, defer, settle, sync_file
+from pphub_cache.unsynced import confirm, defer, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

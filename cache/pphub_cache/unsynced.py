@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from pphub.errors import StorageFailed
 from pphub.units import human_size
-from pphub_cache.atomic import fsync_folder, make_folder, share
+from pphub_cache.atomic import fsync_folder, make_folder, share, sync_file
 from pphub_cache.process import boot_id, new_owner
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from pphub_cache.layout import Layout
 
-__all__ = ["Doubts", "confirm", "defer", "settle", "sync_file"]
+__all__ = ["Doubts", "confirm", "defer", "settle"]
 
 _LOG: Final = logging.getLogger("pphub")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -94,17 +94,6 @@ def _append(note: Path, sha256: str, *, durable: bool) -> bool:
         if durable:
             os.fsync(descriptor)
         return os.fstat(descriptor).st_nlink > 0
-    finally:
-        os.close(descriptor)
-
-
-def sync_file(path: Path) -> None:
-    """Wait until the disk has a file."""
-    # Not every system syncs what is open for reading only; a blob may not be written to.
-    writable = os.access(path, os.W_OK)
-    descriptor = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | getattr(os, "O_BINARY", 0))
-    try:
-        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -190,7 +179,6 @@ def settle(layout: Layout, tell: Callable[[str], None] | None = None, *, own: bo
 def _settle(layout: Layout, boot: str, tell: Callable[[str], None], *, own: bool) -> Doubts:
     notes = _notes(layout)
     foreign = [note for note in notes if not note.name.startswith(f"{boot}.")]
-    doubts = _doubts(foreign)
     if own:
         for note in notes:
             if note not in foreign:
@@ -198,7 +186,7 @@ def _settle(layout: Layout, boot: str, tell: Callable[[str], None], *, own: bool
                     _sync_noted(layout, note)
         if foreign and os.access(layout.unsynced, os.W_OK):
             return _mend(layout, boot, tell)
-    return doubts
+    return _doubts(foreign)
 
 
 def _notes(layout: Layout) -> list[Path]:

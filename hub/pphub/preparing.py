@@ -18,10 +18,9 @@ from pphub.stages import stage
 from pphub.tokenizer.derive import lacks_vocabulary
 from pphub.tokenizer.folder import complete_folder
 from pphub.view import family_class
-from pphub_cache.atomic import explain_os_errors, link_or_copy, remove_leftovers
+from pphub_cache.atomic import explain_os_errors, link_or_copy, remove_leftovers, sync_file
 from pphub_cache.layout import SNAPSHOT_FILE
 from pphub_cache.lock import entry_lock
-from pphub_cache.unsynced import sync_file
 
 if TYPE_CHECKING:
     from pathlib import Path

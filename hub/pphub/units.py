@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["human_size"]
+__all__ = ["human_size", "number_of"]
 
 
 def human_size(count: int) -> str:
@@ -13,3 +13,8 @@ def human_size(count: int) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} TiB"
+
+
+def number_of(count: int, what: str) -> str:
+    """A number of things, in the plural if need be."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

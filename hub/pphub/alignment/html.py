@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pphub.alignment.markup import Markup, element, joined
 from pphub.alignment.plots import curve_plot, finite, histogram_plot, layer_plot, power
+from pphub.units import number_of
 from pphub_cache.atomic import write_bytes
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def report_page(document: Mapping[str, Any]) -> str:
 def _verdict(document: Mapping[str, Any]) -> Markup:
     stages, passed = document["stages"], bool(document["passed"])
     by_status = {status: [each["name"] for each in stages if each["status"] == status] for status in _WORDS}
-    said = [f"{len(by_status['passed'])} of {_number(len(stages), 'stage')} passed"]
+    said = [f"{len(by_status['passed'])} of {number_of(len(stages), 'stage')} passed"]
     said += [
         f"{_WORDS[status]}: {', '.join(names)}" for status, names in by_status.items() if names and status != "passed"
     ]
@@ -176,7 +177,7 @@ def _parameters(found: Mapping[str, Any] | None) -> Markup | None:
     if found is None:
         return None
     count = len(found["unequal"])
-    total = _number(found["compared"], "parameter")
+    total = number_of(found["compared"], "parameter")
     text = f"{found['compared'] - count} of {total} are equal, {found['elements']:,} numbers in all."
     lists = {
         "Without a counterpart in torch": found["unread"],
@@ -280,7 +281,7 @@ def _arrays(stage: Mapping[str, Any]) -> Markup | None:
     # What failed is what one looks for.
     ordered = sorted(found, key=lambda each: bool(each["passed"]))
     return _details(
-        f"{_number(len(found), 'compared array')}", _differences(ordered), opened=stage["status"] == "failed"
+        f"{number_of(len(found), 'compared array')}", _differences(ordered), opened=stage["status"] == "failed"
     )
 
 
@@ -394,10 +395,6 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> list[list[object]]:
                 [name, ", ".join(map(str, value)) if isinstance(value, list) else "–" if value is None else value]
             )
     return rows
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _short(text: object, length: int) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pphub.alignment.bridge import Bridge, Held, Lacking, find_all
-from pphub.alignment.sides import Answer, Batch, Keep, Objective, Recipe, Trace
+from pphub.alignment.sides import Answer, Batch, Keep, Objective, Recipe, Taps, Trace, find_epsilons
 from pphub.alignment.values import SideInfo
 from pphub.checkpoint.folder import open_checkpoint
 from pphub.errors import LoadFailed, UsageError
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PaddleModel",
-    "import_paddle",
     "load_paddle_tokenizer",
     "paddle_accuracy",
     "paddle_batches",
@@ -46,15 +45,6 @@ __all__ = [
 _LARGE = 1 << 28  # bytes
 _EPSILONS = ("_epsilon", "variance_epsilon", "eps")
 _TASK = re.compile(r"(For[A-Z]\w+|Model)$")
-
-
-def import_paddle() -> None:
-    """Import paddle and PaddleNLP.
-
-    Raises:
-        MissingDependency: one of them is not installed, or does not import; the message says which.
-    """
-    import_paddlenlp()
 
 
 class PaddleModel:
@@ -149,12 +139,7 @@ class PaddleModel:
 
     def epsilons(self) -> dict[str, float]:
         """The epsilon of each module that has one."""
-        return {
-            name: float(getattr(module, key))
-            for name, module in self._model.named_sublayers()
-            for key in _EPSILONS
-            if isinstance(getattr(module, key, None), (int, float))
-        }
+        return find_epsilons(self._model.named_sublayers(), _EPSILONS)
 
     def free(self) -> None:
         """Let go of the model's memory."""
@@ -203,29 +188,14 @@ class PaddleModel:
         """Ask it; see :class:`pphub.alignment.sides.Side`."""
         import paddle
 
-        taken: dict[str, list[Array]] = {}
-        hooks = []
         modules = dict(self._model.named_sublayers())
-        for name in taps:
-
-            def hook(_module: Any, _inputs: Any, output: Any, name: str = name) -> None:
-                first = _first_tensor(output)
-                if first is not None:
-                    calls = taken.setdefault(name, [])
-                    calls.append(keep(f"paddle {name} {len(calls)}", _array(first)))
-
-            if name in modules:
-                hooks.append(modules[name].register_forward_post_hook(hook))
-        try:
-            with paddle.no_grad():
-                arrays = tuple(
-                    keep(f"paddle output {place}", _array(value))
-                    for place, value in enumerate(self._outputs(inputs, manner))
-                )
-        finally:
-            for each in hooks:
-                each.remove()
-        return Answer(arrays, (), {name: tuple(calls) for name, calls in taken.items()}, tuple(taken))
+        with Taps("paddle", paddle.Tensor, _array, keep) as taken, paddle.no_grad():
+            for name in taps:
+                if name in modules:
+                    taken.add(name, modules[name].register_forward_post_hook)
+            values = enumerate(self._outputs(inputs, manner))
+            arrays = tuple(keep(f"paddle output {place}", _array(value)) for place, value in values)
+        return taken.answer(arrays, ())
 
     def train(
         self,
@@ -434,15 +404,6 @@ def _last_words(error: Exception) -> str:
 
 def _array(tensor: Any) -> Array:
     return np.asarray(tensor.numpy())
-
-
-def _first_tensor(output: Any) -> Any:
-    import paddle
-
-    if isinstance(output, paddle.Tensor):
-        return output
-    values = output.values() if hasattr(output, "values") else output if isinstance(output, (tuple, list)) else ()
-    return next((value for value in values if isinstance(value, paddle.Tensor)), None)
 
 
 @contextlib.contextmanager

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pphub.alignment.compare import Array
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pphub.alignment.asking import Inputs
     from pphub.alignment.bridge import Held
     from pphub.alignment.manner import Manner
     from pphub.alignment.values import SideInfo
 
-__all__ = ["Answer", "Batch", "Keep", "Objective", "Recipe", "Side", "Trace", "keep_in_memory"]
+__all__ = ["Answer", "Batch", "Keep", "Objective", "Recipe", "Side", "Taps", "Trace", "find_epsilons", "keep_in_memory"]
 
 Keep = Callable[[str, Array], Array]
 """Stores an array under a name and gives it back, from memory or from a file."""
@@ -45,6 +45,64 @@ class Answer:
     names: tuple[str, ...]
     taps: Mapping[str, tuple[Array, ...]]
     order: tuple[str, ...]
+
+
+class Taps:
+    """Takes what modules give while a model answers; a context, in which the hooks are on.
+
+    Args:
+        side: what the names of the arrays that are kept begin with.
+        tensor: the framework's class of tensors.
+        array: a tensor's values, in memory of their own.
+        keep: stores an array.
+    """
+
+    def __init__(self, side: str, tensor: type, array: Callable[[Any], Array], keep: Keep) -> None:
+        self._side = side
+        self._tensor = tensor
+        self._array = array
+        self._keep = keep
+        self._taken: dict[str, list[Array]] = {}
+        self._hooks: list[Any] = []
+
+    def add(self, name: str, register: Callable[[Callable[..., None]], Any]) -> None:
+        """Listen to a module, whose own function to register a hook after its forward is given."""
+
+        def hook(_module: Any, _inputs: Any, output: Any) -> None:
+            if (first := self._first(output)) is not None:
+                calls = self._taken.setdefault(name, [])
+                calls.append(self._keep(f"{self._side} {name} {len(calls)}", self._array(first)))
+
+        self._hooks.append(register(hook))
+
+    def _first(self, output: Any) -> Any:
+        """The first tensor of what a module gave; None if there is none."""
+        if isinstance(output, self._tensor):
+            return output
+        values = output.values() if hasattr(output, "values") else output if isinstance(output, (tuple, list)) else ()
+        return next((value for value in values if isinstance(value, self._tensor)), None)
+
+    def __enter__(self) -> Taps:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def answer(self, outputs: tuple[Array, ...], names: tuple[str, ...]) -> Answer:
+        """What the model gave, with what was taken on the way."""
+        taps = {name: tuple(calls) for name, calls in self._taken.items()}
+        return Answer(outputs, names, taps, tuple(self._taken))
+
+
+def find_epsilons(modules: Iterable[tuple[str, Any]], keys: Sequence[str]) -> dict[str, float]:
+    """The epsilon of each module that has one, under any of the keys."""
+    return {
+        name: float(getattr(module, key))
+        for name, module in modules
+        for key in keys
+        if isinstance(getattr(module, key, None), (int, float))
+    }
 
 
 @dataclass(frozen=True, slots=True)

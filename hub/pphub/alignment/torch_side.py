@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pphub.alignment.bridge import Held
-from pphub.alignment.sides import Answer, Batch, Keep, Objective, Recipe, Trace
+from pphub.alignment.sides import Answer, Batch, Keep, Objective, Recipe, Taps, Trace, find_epsilons
 from pphub.alignment.values import SideInfo
 from pphub.errors import LoadFailed, MissingDependency, UsageError
 
@@ -170,12 +170,7 @@ class TorchModel:
 
     def epsilons(self) -> dict[str, float]:
         """The epsilon of each module that has one."""
-        return {
-            name: float(getattr(module, key))
-            for name, module in self._model.named_modules()
-            for key in _EPSILONS
-            if isinstance(getattr(module, key, None), (int, float))
-        }
+        return find_epsilons(self._model.named_modules(), _EPSILONS)
 
     def free(self) -> None:
         """Let go of the model's memory."""
@@ -188,26 +183,12 @@ class TorchModel:
         """Ask it; see :class:`pphub.alignment.sides.Side`."""
         import torch
 
-        taken: dict[str, list[Array]] = {}
-        hooks = []
-        for name in taps:
-
-            def hook(_module: Any, _inputs: Any, output: Any, name: str = name) -> None:
-                first = _first_tensor(output)
-                if first is not None:
-                    calls = taken.setdefault(name, [])
-                    calls.append(keep(f"torch {name} {len(calls)}", _array(first).copy()))
-
-            hooks.append(self._model.get_submodule(name).register_forward_hook(hook))
-        try:
-            with torch.no_grad():
-                outputs = self._outputs(inputs)
-                arrays = tuple(keep(f"torch output {name}", _array(value)) for name, value in outputs)
-        finally:
-            for each in hooks:
-                each.remove()
-        names = tuple(name for name, _ in outputs)
-        return Answer(arrays, names, {name: tuple(calls) for name, calls in taken.items()}, tuple(taken))
+        with Taps("torch", torch.Tensor, lambda tensor: _array(tensor).copy(), keep) as taken, torch.no_grad():
+            for name in taps:
+                taken.add(name, self._model.get_submodule(name).register_forward_hook)
+            outputs = self._outputs(inputs)
+            arrays = tuple(keep(f"torch output {name}", _array(value)) for name, value in outputs)
+        return taken.answer(arrays, tuple(name for name, _ in outputs))
 
     def train(
         self,
@@ -400,15 +381,6 @@ def _array(tensor: Any) -> Array:
 
 def _identity(tensor: Any) -> int:
     return int(tensor.data_ptr())
-
-
-def _first_tensor(output: Any) -> Any:
-    import torch
-
-    if isinstance(output, torch.Tensor):
-        return output
-    values = output.values() if hasattr(output, "values") else output if isinstance(output, (tuple, list)) else ()
-    return next((value for value in values if isinstance(value, torch.Tensor)), None)
 
 
 @contextlib.contextmanager

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 from pphub import settings
 from pphub.cli.listing import list_models
 from pphub.cli.places import find_held, find_layouts, home_of
-from pphub.cli.printing import number_of, print_json, progress_of, shown, size_of
+from pphub.cli.printing import print_json, progress_of, shown, size_of
 from pphub.cli.verifying import verify
 from pphub.errors import NotCached
+from pphub.units import number_of
 from pphub_cache.layout import Layout
 
 if TYPE_CHECKING:

@@ -92,8 +92,7 @@ def _download(arguments: argparse.Namespace) -> int:
 
 def _copy_out(snapshot: Snapshot, paths: tuple[str, ...], target: str) -> Path:
     """Copies, not links: the user may edit them."""
-    from pphub_cache.atomic import explain_os_errors, temporary_beside
-    from pphub_cache.unsynced import sync_file
+    from pphub_cache.atomic import explain_os_errors, sync_file, temporary_beside
 
     folder = Path(target).expanduser().absolute()
     if folder.resolve() == snapshot.folder.resolve():

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from pphub_cache.progress import Progress
 
-__all__ = ["number_of", "print_json", "progress_of", "shown", "size_of"]
+__all__ = ["print_json", "progress_of", "shown", "size_of"]
 
 
 def print_json(value: object) -> None:
@@ -28,11 +28,6 @@ def shown(path: str) -> str:
 def size_of(count: int | None) -> str:
     """A number of bytes, or that it is not known."""
     return "?" if count is None else human_size(count)
-
-
-def number_of(count: int, what: str) -> str:
-    """A number of things, in the plural if need be."""
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def progress_of(arguments: argparse.Namespace) -> Progress:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pphub.cli.places import find_held, find_layouts, home_of
-from pphub.cli.printing import number_of, print_json, progress_of, shown, size_of
+from pphub.cli.printing import print_json, progress_of, shown, size_of
 from pphub.errors import PphubError, UsageError
+from pphub.units import number_of
 from pphub_cache.layout import SNAPSHOT_FILE
 
 if TYPE_CHECKING:
