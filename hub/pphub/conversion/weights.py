@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import threading
@@ -75,15 +76,26 @@ def write_weights(
     task = progress.start(path.name, needed)
     try:
         with path.open("wb", buffering=1 << 16) as stream:
+            _reserve(stream.fileno(), needed)
             with _syncing(stream.fileno()):
                 written = stream_weights(plan, stream, path, to, dtype, task.advance)
-            stream.flush()
+            stream.truncate()
             os.fsync(stream.fileno())
     except BaseException:
         task.stop()
         raise
     task.finish()
     return written
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    """Take the room at once, where the system can: a file that does not grow is written and synced faster."""
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+        except OSError as error:
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise
 
 
 @contextlib.contextmanager
