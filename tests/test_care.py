@@ -956,7 +956,7 @@ def test_where_locks_do_not_work_all_that_is_young_is_in_use(
     dead.wait()
     fill(home / "hub/refs/hf", {f".main-0123abcd.{dead.pid}-0123abcd.tmp": b"x"})
     before = everything_below(home)
-    monkeypatch.setattr(pphub_cache.lock, "FileLock", Granted)
+    monkeypatch.setattr("filelock.FileLock", Granted)
     assert not pphub_cache.care.sweeping.locks_work(Layout(home))
     assert "snapshots" not in command.json("prune")["removed"]
     assert everything_below(home).keys() >= {path for path in before if "refs/hf/org" not in path}

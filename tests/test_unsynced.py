@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -22,6 +23,7 @@ from pphub.errors import PphubError
 from pphub.obtain import fetch
 from pphub_cache.atomic import move
 from pphub_cache.layout import Layout
+from pphub_cache.transfer import fetch as fetch_content
 from pphub_cache.unsynced import defer
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 def begin_anew() -> None:
     """Forget what a process remembers of the caches it has seen."""
     pphub_cache.unsynced._NOTES.clear()
+    pphub_cache.unsynced._LISTED.clear()
     pphub_cache.unsynced._DOUBTS.clear()
     pphub_cache.store._RECORDS.clear()
     pphub_cache.store._LOOKED.clear()
@@ -118,6 +121,40 @@ def test_the_note_is_on_the_disk_before_the_first_content_has_its_place(
     assert synced[:2] == [note, note.parent]
     assert moved == [2, 2]
     assert not any("blobs" in path.parts or "partial" in path.parts for path in synced), "nobody waited for the disk"
+
+
+def test_a_large_content_is_noted_while_the_disk_has_nothing_else_to_do(
+    hub: Hub, home: Path, monkeypatch: pytest.MonkeyPatch, synced: list[Path]
+) -> None:
+    monkeypatch.setattr("pphub_cache.unsynced._LARGE", len(MODEL[WEIGHTS]))
+    in_time: list[bool] = []
+
+    def fetching(*arguments: Any) -> Any:
+        sha256 = hashlib.sha256(MODEL[WEIGHTS]).hexdigest()
+        in_time.append(any(sha256 in note.read_text() for note in notes(home)) and notes(home)[0] in synced)
+        synced.clear()
+        return fetch_content(*arguments)
+
+    monkeypatch.setattr("pphub_cache.gather.fetch", fetching)
+    folder = fetch(REPO).folder
+    assert in_time == [True]
+    assert (folder / WEIGHTS).read_bytes() == MODEL[WEIGHTS]
+    assert not [path for path in synced if path in notes(home)]  # not once more, when the disk is busy
+    assert sum(note.read_text().count(hashlib.sha256(MODEL[WEIGHTS]).hexdigest()) for note in notes(home)) == 1
+
+
+def test_a_new_download_is_never_cut_to_nothing(hub: Hub, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else ext4 would make whoever closes it wait until the disk has everything."""
+    cut: list[object] = []
+    truncate = os.truncate
+
+    def remember(path: Path, length: int) -> None:
+        cut.append(path)
+        truncate(path, length)
+
+    monkeypatch.setattr(os, "truncate", remember)
+    fetch(REPO)
+    assert cut == []
 
 
 def test_after_a_power_cut_damage_is_found_and_fetched_again(hub: Hub, home: Path) -> None:

@@ -246,6 +246,8 @@ class _Gathering:
             if copies := list(find_copies(want.repo, file)):
                 places = _CopiesFirst(copies[1:], want)
                 first = _local(copies[0], file)
+            if want.sha256 is not None and file.size is not None:
+                store.expect(want.sha256, file.size)
             fetched = fetch(file, first, places, partial, self._line, failure)
             self._check(want, partial.content)
             with self._guard(fetched.sha256, want.key):

@@ -14,8 +14,6 @@ import socket
 import time
 from typing import TYPE_CHECKING, Final
 
-from filelock import FileLock, Timeout
-
 from pphub_cache.atomic import explain_os_errors, file_mode, make_folder, share
 
 if TYPE_CHECKING:
@@ -39,6 +37,8 @@ def entry_lock(path: Path, *, on_wait: Callable[[str], None] = lambda _owner: No
     Raises:
         StorageFailed: the lock file cannot be made.
     """
+    from filelock import FileLock, Timeout  # takes a while to import, and often nothing is locked
+
     with explain_os_errors(f"lock {path.name}", path.parent):
         make_folder(path.parent)
         lock = FileLock(str(path), mode=file_mode(path.parent))
@@ -59,6 +59,8 @@ def entry_lock(path: Path, *, on_wait: Callable[[str], None] = lambda _owner: No
 @contextlib.contextmanager
 def claim(path: Path) -> Iterator[bool]:
     """Hold a lock if it is free at once, which is the value; does not wait."""
+    from filelock import FileLock, Timeout
+
     make_folder(path.parent)
     lock = FileLock(str(path), mode=file_mode(path.parent))
     try:

@@ -228,7 +228,11 @@ def collect(place: Path, size: int | None, *, resumable: bool, alone: bool) -> I
         partial.load()
         with explain_os_errors("prepare a download", place.parent):
             # What the ledger does not know of may be anything, and must not become the end of the content.
-            os.truncate(partial.content, max((end for _, end in partial.done), default=0))
+            known = max((end for _, end in partial.done), default=0)
+            # Where there is nothing to cut off: of a file that was once cut to nothing, ext4 waits for the disk at the
+            # end of the download, when it is closed.
+            if partial.content.stat().st_size != known:
+                os.truncate(partial.content, known)
         yield partial
     finally:
         _OURS.discard(owner)

@@ -31,7 +31,7 @@ from pphub_cache.atomic import (
 from pphub_cache.layout import SNAPSHOT_FILE, Layout
 from pphub_cache.partial import bytes_in
 from pphub_cache.process import new_owner
-from pphub_cache.unsynced import confirm, defer, settle
+from pphub_cache.unsynced import confirm, defer, expect, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -230,6 +230,10 @@ class Store:
             finally:
                 temporary.unlink(missing_ok=True)
         return blob
+
+    def expect(self, sha256: str, size: int) -> None:
+        """Prepare to store a content that is about to be collected, so that less is left to do when it is here."""
+        expect(self.layout, sha256, size)
 
     def keep_blob(self, content: Path, sha256: str) -> Path:
         """Move a verified content among the blobs; if the blob is there already it stays."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from pphub_cache.layout import Layout
 
-__all__ = ["Doubts", "confirm", "defer", "settle"]
+__all__ = ["Doubts", "confirm", "defer", "expect", "settle"]
 
 _LOG: Final = logging.getLogger("pphub")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -38,12 +38,22 @@ _OLD: Final = 60.0  # seconds; kernels keep what was written to themselves for h
 _HOUR: Final = 3_600_000_000_000  # nanoseconds that a clock may have been put back
 _LARGE: Final = 16 << 20  # a content of so many bytes is worth waiting until the disk has its line
 _NOTES: Final[dict[Path, Path]] = {}  # folder of the notes → this process's own
+_LISTED: Final[set[tuple[Path, str]]] = set()  # what the disk has of them: note and sha256
 _NOTING: Final = threading.Lock()
 _DOUBTS: Final[dict[tuple[Path, str], Doubts]] = {}  # by cache and boot
 _SETTLING: Final = threading.RLock()
 
 
 # -- storing -------------------------------------------------------------------------------------------------
+
+
+def expect(layout: Layout, sha256: str, size: int) -> None:
+    """Note that a content is about to be collected, if it is large.
+
+    The disk has the line sooner than at the end, when it is busy with the content.
+    """
+    if size >= _LARGE:
+        defer(layout, sha256, size)
 
 
 def defer(layout: Layout, sha256: str, size: int) -> bool:
@@ -85,6 +95,8 @@ def _begin(folder: Path, boot: str) -> Path:
 
 def _append(note: Path, sha256: str, *, durable: bool) -> bool:
     """False if somebody has settled the note, so that nobody would read the line."""
+    if (note, sha256) in _LISTED:
+        return note.exists()
     try:
         descriptor = os.open(note, os.O_WRONLY | os.O_APPEND)
     except FileNotFoundError:
@@ -93,6 +105,7 @@ def _append(note: Path, sha256: str, *, durable: bool) -> bool:
         os.write(descriptor, f"{sha256}\n".encode())
         if durable:
             os.fsync(descriptor)
+            _LISTED.add((note, sha256))
         return os.fstat(descriptor).st_nlink > 0
     finally:
         os.close(descriptor)
