@@ -219,6 +219,46 @@ def test_nothing_is_written_into_a_download(
             assert (folder / PROOF_FILE).exists() == (name == "wrong")
 
 
+@pytest.mark.parametrize("source", ["bos", "hf"])
+def test_a_published_proof_arrives_and_is_checked(
+    tmp_path: Path,
+    small: tuple[Path, Path],
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    source: str,
+) -> None:
+    torch, paddle = copies(small, tmp_path)
+    assert align(paddle, torch, "forward,data", progress=QUIET).passed
+    shelf = pphub.publish(paddle, tmp_path / "shelf", "our/right")
+    wrong = shelf / "models/community/our/wrong"
+    shutil.copytree(shelf / "models/community/our/right", wrong)
+    (shelf / "our/wrong").symlink_to(wrong)
+    change_weights(zero_a_bias)(wrong)
+    with Server(shelf) as server:
+        monkeypatch.setenv({"bos": "PPNLP_ENDPOINT", "hf": "HF_ENDPOINT"}[source], server.url)
+        for name in ("right", "wrong"):
+            assert (pphub.download(f"our/{name}", source=source, progress=QUIET) / PROOF_FILE).is_file()
+    assert main(["list", "--json"]) == 0
+    listed = {model["repo"]: model["aligned"] for model in json.loads(capsys.readouterr().out)["models"]}
+    assert listed["our/wrong"] == []
+    (said,) = listed["our/right"]
+    assert said.startswith("aligned: forward, data (mean ")
+    assert said.endswith(", says its publisher")
+    assert main(["list"]) == 0
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert rows[f"{source}:our/right"].endswith("aligned, says its publisher")
+    assert "aligned" not in rows[f"{source}:our/wrong"]
+    assert main(["verify"]) == 0  # every file is as it was published
+    out = capsys.readouterr().out
+    assert "our/right" not in out
+    assert "model_state.pdparams is not the file that was aligned" in out
+    assert main(["verify", "our/wrong", "--json"]) == 0
+    (refuted,) = json.loads(capsys.readouterr().out)["refuted"]
+    assert refuted["repo"] == "our/wrong"
+    assert refuted["problems"] == ["model_state.pdparams is not the file that was aligned"]
+
+
 # -- what is said of it
 
 

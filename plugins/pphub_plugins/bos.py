@@ -59,8 +59,8 @@ _WEIGHTS: Final = (
     "pytorch_model.bin.index.json",
 )
 _CONFIGS: Final = ("config.json", "model_config.json", "generation_config.json")
-# Of a model that `hub publish` has laid out: the loader learns from it what the torch model does not have.
-_RECORDS: Final = ("conversion.json",)
+# Of a model that `hub publish` has laid out: what it was made of, and the proof of its alignment.
+_RECORDS: Final = ("conversion.json", "alignment.json")
 # Beside these, the files that PaddleNLP's tokenizers call their own; the table lists them.
 _TOKENIZER_FILES: Final = (
     "added_tokens.json",

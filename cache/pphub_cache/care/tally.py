@@ -22,6 +22,7 @@ class Kept:
     """One snapshot of a model.
 
     Attributes:
+        folder: where it is.
         state: ``whole``; ``incomplete``, when files that a download would fetch are not here; ``damaged``, when its
             record cannot be read.
         contents: sha256 → size in bytes of what is stored.
@@ -31,6 +32,7 @@ class Kept:
     """
 
     commit: str
+    folder: str
     state: Literal["whole", "incomplete", "damaged"]
     contents: dict[str, int]
     files: int
@@ -102,7 +104,7 @@ def take_stock(layout: Layout, is_whole: Callable[[Held], bool]) -> Tally:
         contents = dict(stored)
         holders.update(contents.keys())
         sizes |= contents
-        model.snapshots.append(Kept(held.commit, _state(held, is_whole), contents, len(stored), held.used))
+        model.snapshots.append(Kept(held.commit, held.folder, _state(held, is_whole), contents, len(stored), held.used))
     for ref in refs(layout):
         if ref.commit and (ref.source, ref.repo) in models:
             models[ref.source, ref.repo].refs[ref.revision] = ref.commit

@@ -21,7 +21,7 @@ from pphub_cache.digest import sha256_of
 from pphub_cache.layout import Layout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container, Mapping
 
     from pphub.alignment.values import Report, StageResult
 
@@ -30,6 +30,7 @@ __all__ = [
     "describe_proof",
     "proof_problems",
     "proof_words",
+    "published_proof",
     "read_proof",
     "record_proof",
     "tokenizer_files",
@@ -122,12 +123,28 @@ def proof_words(folder: Path) -> str | None:
     return "aligned (own tolerance)" if _loose(proof) else "aligned"
 
 
-def proof_problems(folder: Path, *, read: bool = True) -> list[str]:
+def published_proof(folder: Path, contents: Container[str], describe: Callable[[Path], str | None]) -> str | None:
+    """What the publisher of a downloaded Paddle model says of it; None without a proof, or if it is of other files.
+
+    Args:
+        folder: of the download.
+        contents: the sha256 of what it holds.
+        describe: :func:`describe_proof` or :func:`proof_words`.
+    """
+    proof = read_proof(folder)
+    weights = proof["files"].get("paddle") if proof else None
+    if not weights or not all(sha256 in contents for sha256 in weights.values()):
+        return None
+    return f"{describe(folder)}, says its publisher"
+
+
+def proof_problems(folder: Path, *, read: bool = True, known: Mapping[str, str] | None = None) -> list[str]:
     """Why the proof of a folder is none; empty if it holds, or if there is none.
 
     Args:
-        folder: a conversion.
+        folder: a conversion, or a download.
         read: hash the files; False only looks whether they are there.
+        known: name → sha256 of the files of a download, which are looked at elsewhere; None to look at them here.
     """
     if not os.path.lexists(folder / PROOF_FILE):
         return []
@@ -139,7 +156,7 @@ def proof_problems(folder: Path, *, read: bool = True) -> list[str]:
         return [f"{PROOF_FILE} names no files"]
     problems = []
     for name, sha256 in {**tokenizer, **paddle}.items():
-        if problem := _file_problem(folder / Path(name).name, sha256, read=read):
+        if problem := _file_problem(folder / Path(name).name, sha256, read=read, known=known):
             problems.append(f"{name}{problem}")
     if any(map(_reads, proof["stages"])):
         if not tokenizer:
@@ -160,10 +177,12 @@ def proof_problems(folder: Path, *, read: bool = True) -> list[str]:
     return problems
 
 
-def _file_problem(file: Path, sha256: str, *, read: bool) -> str | None:
+def _file_problem(file: Path, sha256: str, *, read: bool, known: Mapping[str, str] | None) -> str | None:
     try:
         if not file.is_file():
             return ", which was aligned, is not there any more"
+        if known is not None:
+            return " is not the file that was aligned" if known.get(file.name) != sha256 else None
         return " is not the file that was aligned" if read and sha256_of(file) != sha256 else None
     except (OSError, StorageFailed) as error:
         return f" cannot be read: {error}"

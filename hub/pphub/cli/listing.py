@@ -12,7 +12,7 @@ from pathlib import Path
 from time import localtime, strftime
 from typing import TYPE_CHECKING, Any, Final
 
-from pphub.alignment.record import PROOF_FILE, describe_proof, proof_words
+from pphub.alignment.record import PROOF_FILE, describe_proof, proof_words, published_proof
 from pphub.cli.places import find_layouts
 from pphub.cli.printing import shown, size_of
 from pphub.select import Selection
@@ -90,9 +90,15 @@ def _row(model: Model, *, is_shared: bool) -> tuple[str, ...]:
 
 
 def _alignments(model: Model, describe: Callable[[Path], str | None]) -> Iterator[str]:
-    """What is proved of its conversions, see ``hub align``."""
+    """What is proved of its conversions, see ``hub align``, or its publisher says of it."""
     for folder in model.conversions:
         if os.path.lexists(f"{folder}/{PROOF_FILE}") and (proof := describe(Path(folder))):
+            yield proof
+    for kept in model.snapshots:
+        # Asked as a string first: there may be ten thousand.
+        if os.path.lexists(f"{kept.folder}/{PROOF_FILE}") and (
+            proof := published_proof(Path(kept.folder), kept.contents, describe)
+        ):
             yield proof
 
 

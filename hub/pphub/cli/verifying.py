@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from pphub.alignment.record import PROOF_FILE, proof_problems, read_proof
 from pphub.cli.places import find_held, find_layouts, home_of
 from pphub.cli.printing import print_json, progress_of, shown, size_of
 from pphub.errors import PphubError, UsageError
@@ -15,7 +16,7 @@ from pphub_cache.layout import SNAPSHOT_FILE
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Iterator
 
     from pphub.conversion.proof import Inputs, Proof
     from pphub_cache.care.inventory import Conversion, Held
@@ -102,6 +103,7 @@ def _verify_cache(arguments: argparse.Namespace) -> int:
     findings = _read(work, "stored files", progress)
     proved = [] if arguments.quick else _prove(work, _inputs(layouts, wanted, findings), progress)
     findings = _with_alignments(_with_proofs(findings, proved), work, read=not arguments.quick)
+    refuted = list(_refuted(work))
     here = [finding for finding in findings if finding.claim.home == str(layout.home)]
     lost: list[Claim] = []
     made: list[Claim] = []
@@ -117,9 +119,12 @@ def _verify_cache(arguments: argparse.Namespace) -> int:
             "quarantined": [_claim_document(claim) for claim in lost],
             "failed": [{**_place(place), "message": error.message} for place, error in failures.items()],
             "still_bad": [_finding_document(finding) for finding in still],
+            "refuted": [{**_place(place), "problems": problems} for place, problems in refuted],
         }
         print_json(_document(work, findings, proved) | document)
     else:
+        for place, problems in refuted:
+            print(f"not aligned  {_name(place)}: its publisher's {PROOF_FILE} is wrong: {shown('; '.join(problems))}")
         for finding in findings:
             _print_finding(finding)
             _print_outcome(arguments, layout, finding, is_made=finding.claim in made)
@@ -206,7 +211,6 @@ def _with_proofs(findings: list[Finding], proved: Iterable[_Proved]) -> list[Fin
 
 def _with_alignments(findings: list[Finding], work: Work, *, read: bool) -> list[Finding]:
     """What reading has found, and alignments that do not belong to the files beside them."""
-    from pphub.alignment.record import PROOF_FILE, proof_problems
     from pphub_cache.care.verifying import Finding, claim_of
 
     found = []
@@ -214,6 +218,16 @@ def _with_alignments(findings: list[Finding], work: Work, *, read: bool) -> list
         if problems := proof_problems(Path(conversion.folder), read=read):
             found.append(Finding(claim_of(home, conversion, PROOF_FILE), "outdated", "; ".join(problems)))
     return findings + found
+
+
+def _refuted(work: Work) -> Iterator[tuple[_Place, list[str]]]:
+    """Downloads whose publisher's proof is of other files; these are as they were published, so none of them is bad."""
+    for _, held in work.snapshots:
+        stored = {path: sha256 for path, _, sha256 in held.stored()}
+        folder = Path(held.folder)
+        # A file of the name may be about something else.
+        if PROOF_FILE in stored and read_proof(folder) and (problems := proof_problems(folder, known=stored)):
+            yield (held.source, held.repo, held.commit), problems
 
 
 # ------------------------------------------------------------------------------------------------ mending
@@ -328,7 +342,12 @@ def _origin(proved: _Proved) -> str:
 
 
 def _model(claim: Claim) -> str:
-    return shown(f"{claim.source}:{claim.repo}@{claim.commit[:_SHORT]}")
+    return _name(_place_of(claim))
+
+
+def _name(place: _Place) -> str:
+    source, repo, commit = place
+    return shown(f"{source}:{repo}@{commit[:_SHORT]}")
 
 
 def _document(work: Work, findings: Iterable[Finding], proved: Iterable[_Proved]) -> dict[str, Any]:
