@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 TOLERANCE = Tolerance(1e-6, 1e-5)
 SHA256 = "0123456789abcdef" * 4
+VOCABULARY = "456789abcdef0123" * 4
 
 
 def difference(name: str, gap: float, size: int = 100) -> Any:
@@ -106,7 +107,9 @@ def full() -> Report:
     layers = tuple(layer(order, gap) for order, gap in enumerate((0, 2e-7, 4e-6)))
     curve = Curve("loss", (1, 2, 3), (0.7, 0.5, 0.4), (0.7, 0.5000001, 0.4))
     forward = stage(differences=(difference("last_hidden_state", 3e-6),), layers=layers)
-    return report(forward, stage("backward", curves=(curve,), parameters=Parameters(7, 1234, (), (), ())))
+    tokenizer = {"torch": {"vocab.txt": VOCABULARY}, "paddle": {"vocab.txt": VOCABULARY[::-1]}}
+    backward = stage("backward", curves=(curve,), parameters=Parameters(7, 1234, (), (), ()))
+    return report(forward, backward, tokenizer=tokenizer)
 
 
 def test_what_a_reader_looks_for() -> None:
@@ -114,7 +117,16 @@ def test_what_a_reader_looks_for() -> None:
     assert "Passed: the Paddle model gives what the torch model gives. 2 of 2 stages passed." in page.text
     for text in ("3.00e-06", "at [50]: torch", "7 of 7 parameters are equal", SHA256, SHA256[::-1], "ids [4, 64]"):
         assert text in page.text
-    for text in ("2.13", "transformers 5", "BertModel of Paddle", "/models/a", "numpy", "1.26.4", "report.json"):
+    for text in (
+        "2.13",
+        "transformers 5",
+        "BertModel of Paddle",
+        "/models/a",
+        "numpy",
+        "1.26.4",
+        "report.json",
+        VOCABULARY,
+    ):
         assert text in page.text
     assert page.all("html") == [{"lang": "en"}]
 

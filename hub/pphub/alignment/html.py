@@ -128,6 +128,8 @@ def _sides(document: Mapping[str, Any]) -> Markup:
     keys = ("framework", "version", "library", "class", "folder", "device")
     rows = [[key, *(sides[side][key] or "–" for side in ("torch", "paddle"))] for key in keys]
     rows.append(["files (sha256)", *(_files(sides[side]["files"]) for side in ("torch", "paddle"))])
+    tokenizers = [_files(document["tokenizer"].get(side, {})) for side in ("torch", "paddle")]
+    rows.append(["tokenizer (sha256)", *tokenizers])
     more = [
         _details("Machine and packages", _table(("What", "Value"), _flat(document["environment"]))),
         _details("Options of the run", _table(("What", "Value"), _flat(document["options"]))),
