@@ -379,3 +379,15 @@ def test_nothing_depends_on_what_is_told(online: str, home: Path, end: str) -> N
     command = f"{shlex.quote(str(HUB))} download org/tiny {end}"
     assert subprocess.run(command, shell=True, check=False, stdout=subprocess.DEVNULL).returncode == 0
     hub("path", "org/tiny")
+
+
+@pytest.mark.parametrize(("command", "threads"), [("env", "1"), ("align", "None")])
+def test_numpy_starts_no_threads_but_for_comparing_models(command: str, threads: str) -> None:
+    code = (
+        "import atexit, os, sys; from pphub.cli import run;"
+        "atexit.register(lambda: print(os.environ.get('OPENBLAS_NUM_THREADS'))); sys.argv[0] = 'hub'; run()"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "OPENBLAS_NUM_THREADS"}
+    arguments = [sys.executable, "-c", code, command, "--help"]
+    result = subprocess.run(arguments, capture_output=True, text=True, check=True, env=environment)
+    assert result.stdout.splitlines()[-1] == threads

@@ -172,6 +172,9 @@ def run() -> NoReturn:
 
     What was imported is not taken apart first, which would take longer than many a command.
     """
+    if sys.argv[1:2] != ["align"]:
+        # Nothing else multiplies matrices, and numpy would start a thread a core for that, which spin for a while.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         try:
             code = main()
