@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -88,6 +87,8 @@ def _owner_file(path: Path) -> Path:
 
 def _write_owner(path: Path) -> None:
     """A courtesy to those who wait, so a failure is no reason to stop."""
+    import socket
+
     owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
     with contextlib.suppress(OSError):
         file = _owner_file(path)

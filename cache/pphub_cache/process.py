@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import re
-import socket
 import sys
 from pathlib import Path
 from typing import Final
@@ -17,6 +16,8 @@ _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 def host_name() -> str:
     """The name of this machine, as it can be part of a file name without a dot."""
+    import socket  # takes a while, and most commands sign nothing
+
     return re.sub(r"[^0-9A-Za-z-]", "_", socket.gethostname())[:60]
 
 

@@ -40,22 +40,20 @@ _FOREIGN_FOLDERS: Final = frozenset(
 )
 
 # One format, whole: the first of these that the repository has. A Paddle file needs no conversion.
-_WEIGHTS: Final = tuple(
-    re.compile(pattern)
-    for pattern in (
-        r"model_state\.pdparams",
-        r"model_state-\d+-of-\d+\.pdparams|model_state\.pdparams\.index\.json",
-        r"model\.safetensors",
-        r"model-\d+-of-\d+\.safetensors|model\.safetensors\.index\.json",
-        r"pytorch_model\.bin",
-        r"pytorch_model-\d+-of-\d+\.bin|pytorch_model\.bin\.index\.json",
-        r"[^/]+\.pdparams",
-        r"[^/]+\.safetensors",
-        r"[^/]+\.(bin|pt|pth)",
-    )
+# Compiled by `re` when they are used, since every command imports this.
+_WEIGHTS: Final = (
+    r"model_state\.pdparams",
+    r"model_state-\d+-of-\d+\.pdparams|model_state\.pdparams\.index\.json",
+    r"model\.safetensors",
+    r"model-\d+-of-\d+\.safetensors|model\.safetensors\.index\.json",
+    r"pytorch_model\.bin",
+    r"pytorch_model-\d+-of-\d+\.bin|pytorch_model\.bin\.index\.json",
+    r"[^/]+\.pdparams",
+    r"[^/]+\.safetensors",
+    r"[^/]+\.(bin|pt|pth)",
 )
 _NAMED: Final = 6  # of these; the others have names that no library looks for
-_ANY_WEIGHTS_INDEX: Final = re.compile(r"[^/]+\.(safetensors|bin|pdparams)\.index\.json")
+_ANY_WEIGHTS_INDEX: Final = r"[^/]+\.(safetensors|bin|pdparams)\.index\.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +99,7 @@ def weight_files(paths: Iterable[str]) -> tuple[str, ...]:
     """The files of the one weight format that is preferred, at the top of the repository; may be empty."""
     top = [path for path in paths if "/" not in path]
     for pattern in _WEIGHTS:
-        found = tuple(path for path in top if pattern.fullmatch(path))
+        found = tuple(path for path in top if re.fullmatch(pattern, path))
         if any(not path.endswith(".json") for path in found):
             return found
     return ()
@@ -110,7 +108,7 @@ def weight_files(paths: Iterable[str]) -> tuple[str, ...]:
 def weight_formats(paths: Iterable[str]) -> tuple[tuple[str, ...], ...]:
     """The files of each weight format that a library would load by itself, in our order; one of them is usual."""
     top = [path for path in paths if "/" not in path]
-    found = [tuple(path for path in top if pattern.fullmatch(path)) for pattern in _WEIGHTS[:_NAMED]]
+    found = [tuple(path for path in top if re.fullmatch(pattern, path)) for pattern in _WEIGHTS[:_NAMED]]
     return tuple(names for names in found if any(not name.endswith(".json") for name in names))
 
 
@@ -118,7 +116,7 @@ def _is_small(path: str) -> bool:
     parts = PurePosixPath(path).parts
     if any(part.lower() in _FOREIGN_FOLDERS or part.startswith(".") for part in parts[:-1]):
         return False
-    if _ANY_WEIGHTS_INDEX.fullmatch(path):
+    if re.fullmatch(_ANY_WEIGHTS_INDEX, path):
         return False  # comes with its shards, or not at all
     return PurePosixPath(path).suffix in _SMALL_SUFFIXES or parts[-1] in _SMALL_NAMES
 

@@ -22,12 +22,12 @@ Algorithm = Literal["sha256", "git-sha1", "md5", "crc32"]
 
 # Hashes and commits become file names, so what a hub says of them is checked before it is believed.
 _HEX = {
-    "sha256": re.compile(r"[0-9a-f]{64}"),
-    "git-sha1": re.compile(r"[0-9a-f]{40}"),
-    "md5": re.compile(r"[0-9a-f]{32}"),
-    "crc32": re.compile(r"[0-9a-f]{8}"),
+    "sha256": r"[0-9a-f]{64}",
+    "git-sha1": r"[0-9a-f]{40}",
+    "md5": r"[0-9a-f]{32}",
+    "crc32": r"[0-9a-f]{8}",
 }
-_COMMIT = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
+_COMMIT = r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Digest:
     hex: str
 
     def __post_init__(self) -> None:
-        if not _HEX[self.algorithm].fullmatch(self.hex):
+        if not re.fullmatch(_HEX[self.algorithm], self.hex):
             msg = f"{self.hex[:80]!r} is not a {self.algorithm} in lower-case hex"
             raise Corrupt(msg, hint="the hub or a mirror before it is broken; try another source")
 
@@ -93,7 +93,7 @@ class Listing:
     folder: str | None = None
 
     def __post_init__(self) -> None:
-        if not _COMMIT.fullmatch(self.commit):
+        if not re.fullmatch(_COMMIT, self.commit):
             msg = f"{self.source} calls the commit of {self.repo} {self.commit[:80]!r}, which is no id"
             raise Corrupt(msg, hint="the hub or a mirror before it is broken; try another source")
 
