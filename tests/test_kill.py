@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 import sys
 import time
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import pytest
 
 from hubs import Hub, slow, tiny_bert
-from killing import check_nothing_wrong, result
+from killing import Process, check_nothing_wrong, pipe, result
 from pphub.api import prepare
 from pphub.cached import cached_path
 
@@ -59,39 +57,11 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         yield running
 
 
-class Child:
-    """A process that prepares the model once it is told to go."""
+class Child(Process):
+    """Prepares the model once it is told to go."""
 
     def __init__(self, home: Path, die_at: int = 0) -> None:
-        env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PPNLP_HOME": str(home)}
-        self._ready = False
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", CHILD, str(die_at)],
-            env=env,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def ready(self) -> None:
-        if not self._ready:
-            assert _pipe(self.process.stdout).readline() == "ready\n", _pipe(self.process.stderr).read()
-        self._ready = True
-
-    def go(self) -> None:
-        self.ready()
-        _pipe(self.process.stdin).write("go\n")
-        _pipe(self.process.stdin).flush()
-
-    def end(self) -> tuple[int, str, str]:
-        out, err = self.process.communicate(timeout=60)
-        return self.process.returncode, out, err
-
-
-def _pipe(pipe: IO[str] | None) -> IO[str]:
-    assert pipe is not None
-    return pipe
+        super().__init__(home, CHILD, str(die_at))
 
 
 @pytest.fixture
@@ -210,7 +180,7 @@ def test_who_waits_for_one_that_is_killed_takes_over(
     while not hub.count("model.safetensors"):
         time.sleep(0.01)
     second.go()
-    line = _pipe(second.process.stderr).readline()
+    line = pipe(second.process.stderr).readline()
     assert f"waiting for {REPO}: process {first.process.pid} on " in line
     first.process.kill()
     first.end()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hubs import Hub, MiB, big_model, fill, slow, small_model, tiny_bert
-from killing import check_nothing_wrong, result
+from killing import Process, check_nothing_wrong, pipe, result
 from pphub.api import prepare
 from pphub.obtain import fetch
 from pphub.select import Selection
@@ -26,7 +26,6 @@ from pphub.select import Selection
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-    from typing import IO
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is no signal there")
 
@@ -100,43 +99,12 @@ def _no_survivors() -> Iterator[None]:
         process.communicate()
 
 
-class Child:
-    """A process that does something with the model once it is told to go."""
+class Child(Process):
+    """Does something with the model once it is told to go."""
 
     def __init__(self, home: Path, *, before: str = "", after: str = "", call: str = f"prepare({REPO!r})") -> None:
-        env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PPNLP_HOME": str(home)}
-        self._ready = False
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", CHILD.format(before=before, after=after, call=call)],
-            env=env,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        super().__init__(home, CHILD.format(before=before, after=after, call=call))
         STARTED.append(self.process)
-
-    def ready(self) -> None:
-        if not self._ready:
-            assert pipe(self.process.stdout).readline() == "ready\n", pipe(self.process.stderr).read()
-        self._ready = True
-
-    def go(self) -> None:
-        self.ready()
-        pipe(self.process.stdin).write("go\n")
-        pipe(self.process.stdin).flush()
-
-    def kill(self) -> None:
-        self.process.kill()
-
-    def end(self) -> tuple[int, str, str]:
-        out, err = self.process.communicate(timeout=120)
-        return self.process.returncode, out, err
-
-
-def pipe(stream: IO[str] | None) -> IO[str]:
-    assert stream is not None
-    return stream
 
 
 @pytest.fixture

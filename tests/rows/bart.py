@@ -11,7 +11,7 @@ TINY |= {"encoder_layers": 2, "encoder_attention_heads": 4, "encoder_ffn_dim": 2
 TINY |= {"decoder_layers": 3, "decoder_attention_heads": 2, "decoder_ffn_dim": 28}
 
 
-def _ended(config: Any) -> list[Inputs]:
+def ended(config: Any) -> list[Inputs]:
     """The class answers at the last end of a text."""
     asked = ask_seq2seq(config)
     for inputs in asked:
@@ -28,7 +28,7 @@ ROWS = [
     _row("BartModel"),
     _row("BartModel", settings={"activation_function": "relu", "scale_embedding": True}, label="other"),
     _row("BartForConditionalGeneration"),
-    _row("BartForSequenceClassification", ask=_ended, settings={"num_labels": 3}),
+    _row("BartForSequenceClassification", ask=ended, settings={"num_labels": 3}),
     _row("BartForQuestionAnswering"),
     _row("BartModel", settings={"pad_token_id": None}, label="no padding", ask="plain seq2seq"),
 ]

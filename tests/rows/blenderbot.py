@@ -11,14 +11,14 @@ TINY |= {"encoder_layers": 2, "encoder_attention_heads": 4, "encoder_ffn_dim": 2
 TINY |= {"decoder_layers": 3, "decoder_attention_heads": 2, "decoder_ffn_dim": 28}
 
 
-def _unpadded(config: Any) -> list[Inputs]:
+def unpadded(config: Any) -> list[Inputs]:
     """Paddle's encoder hides what is 1 in a mask, and its decoder sees padding whatever the mask says."""
     return ask_seq2seq(config)[:1]
 
 
 def _row(torch_class: str, **more: Any) -> Row:
     settings = TINY | more.pop("settings", {})
-    return Row("blenderbot", torch_class, "BlenderbotConfig", settings, **({"ask": _unpadded} | more))
+    return Row("blenderbot", torch_class, "BlenderbotConfig", settings, **({"ask": unpadded} | more))
 
 
 ROWS = [

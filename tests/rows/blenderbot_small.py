@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from matrix import Inputs, Row, ask_seq2seq
-
-TINY: dict[str, Any] = {"vocab_size": 60, "d_model": 16, "max_position_embeddings": 32}
-TINY |= {"encoder_layers": 2, "encoder_attention_heads": 4, "encoder_ffn_dim": 24}
-TINY |= {"decoder_layers": 3, "decoder_attention_heads": 2, "decoder_ffn_dim": 28}
-
-
-def _unpadded(config: Any) -> list[Inputs]:
-    """Paddle's encoder hides what is 1 in a mask, and its decoder sees padding whatever the mask says."""
-    return ask_seq2seq(config)[:1]
+from matrix import Row
+from rows.blenderbot import TINY, unpadded
 
 
 def _row(torch_class: str, **more: Any) -> Row:
     settings = TINY | more.pop("settings", {})
-    return Row("blenderbot_small", torch_class, "BlenderbotSmallConfig", settings, **({"ask": _unpadded} | more))
+    return Row("blenderbot_small", torch_class, "BlenderbotSmallConfig", settings, **({"ask": unpadded} | more))
 
 
 ROWS = [

@@ -2,20 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from matrix import Inputs, Row, ask_ids, ask_image
-
-TEXT: dict[str, Any] = {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4}
-TEXT |= {"intermediate_size": 24, "max_position_embeddings": 32}
-VISION: dict[str, Any] = {"hidden_size": 12, "num_hidden_layers": 3, "num_attention_heads": 2}
-VISION |= {"intermediate_size": 20, "image_size": 8, "patch_size": 4}
-
-
-def _both(config: Any) -> list[Inputs]:
-    (image,) = ask_image(config)
-    return [text | image for text in ask_ids(config)]
-
+from matrix import Row
+from rows.clip import TEXT, VISION, both
 
 ROWS = [
     Row(
@@ -23,6 +11,6 @@ ROWS = [
         "ChineseCLIPModel",
         "ChineseCLIPConfig",
         {"text_config": TEXT, "vision_config": VISION, "projection_dim": 8},
-        ask=_both,
+        ask=both,
     ),
 ]

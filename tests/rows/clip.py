@@ -12,7 +12,7 @@ VISION: dict[str, Any] = {"hidden_size": 12, "num_hidden_layers": 3, "num_attent
 VISION |= {"intermediate_size": 20, "image_size": 8, "patch_size": 4}
 
 
-def _both(config: Any) -> list[Inputs]:
+def both(config: Any) -> list[Inputs]:
     (image,) = ask_image(config)
     return [text | image for text in ask_ids(config)]
 
@@ -23,7 +23,7 @@ ROWS = [
         "CLIPModel",
         "CLIPConfig",
         {"text_config": TEXT, "vision_config": VISION, "projection_dim": 8},
-        ask=_both,
+        ask=both,
     ),
     Row(
         "clip",
@@ -33,7 +33,7 @@ ROWS = [
             "text_config": TEXT | {"eos_token_id": 2, "hidden_act": "gelu"},
             "vision_config": VISION | {"hidden_act": "gelu"},
         },
-        ask=_both,
+        ask=both,
         label="gelu",
     ),
 ]
