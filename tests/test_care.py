@@ -1114,3 +1114,13 @@ def test_remove_does_nothing_where_it_could_not_finish(
     monkeypatch.setattr(pphub_cache.care.sweeping, "time_of_disk", refuse)
     assert "Permission denied" in command("remove", BERT, check=1)
     assert everything_below(home) == before
+
+
+@pytest.mark.parametrize("arguments", [("list",), ("verify",), ("prune",), ("remove", "org/name")])
+def test_a_home_that_is_a_file(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    """An empty cache would be another matter."""
+    fill(tmp_path, {"file": b""})
+    monkeypatch.setenv("PPNLP_HOME", str(tmp_path / "file"))
+    assert "is no folder" in command(*arguments, check=2)

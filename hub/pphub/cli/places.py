@@ -21,8 +21,16 @@ __all__ = ["find_held", "find_layouts", "home_of"]
 
 
 def find_layouts() -> list[Layout]:
-    """The cache, and the shared ones, which are only read; what their owners keep to themselves is passed over."""
-    homes = [settings.home(), *filter(_is_readable, settings.shared_homes())]
+    """The cache, and the shared ones, which are only read; what their owners keep to themselves is passed over.
+
+    Raises:
+        UsageError: the cache's home is no folder.
+    """
+    home = settings.home()
+    if os.path.lexists(home) and not home.is_dir():
+        msg = f"the home of the cache, {home}, is no folder"
+        raise UsageError(msg, hint="point PPNLP_HOME at a folder, which is made if it is not there")
+    homes = [home, *filter(_is_readable, settings.shared_homes())]
     return [Layout(home) for home in dict.fromkeys(homes)]
 
 
