@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from pphub import settings
 from pphub.cli.listing import list_models
 from pphub.cli.places import find_held, find_layouts, home_of
 from pphub.cli.printing import print_json, progress_of, shown, size_of
 from pphub.cli.verifying import verify
 from pphub.errors import NotCached
 from pphub.units import number_of
-from pphub_cache.layout import Layout
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
     from pphub_cache.care.removing import Doomed, Removed
+    from pphub_cache.layout import Layout
 
 __all__ = ["run_care"]
 
@@ -88,7 +87,7 @@ def _print_removed(removed: Removed, verb: str, *, quiet: bool) -> None:
 def _prune(arguments: argparse.Namespace) -> int:
     from pphub_cache.care.cleaning import clean
 
-    done = clean(Layout(settings.home()), dry_run=arguments.dry_run)
+    done = clean(find_layouts()[0], dry_run=arguments.dry_run)
     if arguments.json:
         print_json({"removed": dict(done.removed), "freed": done.freed, "dry_run": arguments.dry_run})
         return 0
