@@ -58,6 +58,9 @@ HEADS = {
     "ForEntitySpanClassification": "entity spans",
     "WithProjection": "projection",
     "EncoderModel": "encoder alone",
+    "HifiGan": "sound of a spectrogram",
+    "ForImageSegmentation": "segmentation by a text",
+    "ForImageClassification": "image classification",
     "Model": "base model",
 }
 

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 _SIZES = {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4}
 _SIZES |= {"intermediate_size": 24, "max_position_embeddings": 32}
-_NOT_YET = "there are no rules for it yet; nothing is known that speaks against them"
-_PART = "a part of a larger model, which is converted as a whole; there are no rules for the part alone"
 
 
 @dataclass(frozen=True)
@@ -114,10 +112,76 @@ def _needs_detectron() -> bool:
     return False
 
 
+def _mixes_while_predicting() -> bool:
+    """Of the stream that predicts: PaddleNLP's mixes the texts of a batch, torch's the positions of a text."""
+    import paddle
+    import torch
+    import transformers
+
+    paddle_model = _build("ProphetNetForConditionalGeneration", **_PROPHETNET)
+    torch.manual_seed(0)
+    config = transformers.ProphetNetConfig(**_PROPHETNET, use_cache=False)
+    torch_model = transformers.ProphetNetForConditionalGeneration(config).eval()
+
+    def of_paddle(ids: Any) -> Any:
+        with paddle.no_grad():
+            return paddle_model(paddle.to_tensor(ids), decoder_input_ids=paddle.to_tensor(ids))[0].numpy()
+
+    def of_torch(words: Any, answer: Any) -> Any:
+        with torch.no_grad():
+            found = torch_model(input_ids=torch.from_numpy(words), decoder_input_ids=torch.from_numpy(answer))
+            return found.logits.numpy()
+
+    ids = np.arange(5, 19).reshape(2, 7)
+    together, alone = of_paddle(ids)[:1], of_paddle(ids[:1])
+    later = ids.copy()
+    later[:, 2] = 40  # what comes before it must not see it
+    before, after = of_torch(ids, ids)[:, :2], of_torch(ids, later)[:, :2]
+    return bool(abs(together - alone).max() > 1e-3 and abs(before - after).max() > 1e-4)
+
+
+def _sees_what_comes_later() -> bool:
+    import paddle
+
+    model = _build("SpeechT5Model", **_SPEECHT5)
+    sound, answer = paddle.randn([1, 7, 16]), paddle.randn([1, 5, 16])
+    later = answer.clone()
+    later[:, -1] += 1
+    with paddle.no_grad():
+        first, second = (model(sound, decoder_input_values=each)[0][:, :-1].numpy() for each in (answer, later))
+    return bool(abs(first - second).max() > 1e-3)
+
+
+def _normalises_twice() -> bool:
+    """Of what is said of a whole image: torch's class twice, and PaddleNLP's once."""
+    import paddle
+    import torch
+    import transformers
+
+    sizes = {key: value for key, value in _SIZES.items() if key not in ("vocab_size", "max_position_embeddings")}
+    sizes |= {"image_size": 8, "patch_size": 4}
+    paddle_model = _build("BlipVisionModel", **sizes)
+    torch_model = transformers.BlipVisionModel(transformers.BlipVisionConfig(**sizes)).eval()
+    with paddle.no_grad(), torch.no_grad():
+        bias = np.arange(16, dtype="float32")  # with zeros, twice is the same as once
+        paddle_model.post_layernorm.bias.set_value(bias)
+        torch_model.post_layernorm.bias.copy_(torch.from_numpy(bias))
+        left, right = torch_model(torch.ones(1, 3, 8, 8)), paddle_model(paddle.ones([1, 3, 8, 8]))
+    gaps = [abs((pooled - all_places[:, 0]).numpy()).max() for all_places, pooled in (left.to_tuple(), right[:2])]
+    return bool(gaps[0] > 0.1 and gaps[1] == 0)
+
+
 _FUNNEL = {"vocab_size": 60, "block_sizes": [1, 1], "d_model": 16, "n_head": 4, "d_head": 4, "d_inner": 24}
 _FUNNEL_ERROR = "'tuple' object has no attribute 'last_hidden_state'"
 _XLNET = {"vocab_size": 60, "d_model": 16, "n_layer": 2, "n_head": 4, "d_inner": 24, "num_labels": 3}
 _XLM = {"vocab_size": 60, "emb_dim": 16, "n_layers": 2, "n_heads": 4}
+_PROPHETNET = {"vocab_size": 60, "hidden_size": 16, "max_position_embeddings": 32, "init_std": 0.5, "num_buckets": 8}
+_PROPHETNET |= {"num_encoder_layers": 2, "num_encoder_attention_heads": 4, "encoder_ffn_dim": 24}
+_PROPHETNET |= {"num_decoder_layers": 2, "num_decoder_attention_heads": 2, "decoder_ffn_dim": 28}
+_SPEECHT5 = {"vocab_size": 60, "hidden_size": 16, "conv_dim": [8, 10], "conv_stride": [5, 2], "conv_kernel": [10, 3]}
+_SPEECHT5 |= {"encoder_layers": 2, "encoder_attention_heads": 4, "encoder_ffn_dim": 24, "initializer_range": 0.5}
+_SPEECHT5 |= {"decoder_layers": 2, "decoder_attention_heads": 2, "decoder_ffn_dim": 28}
+_SPEECHT5 |= {"num_conv_pos_embeddings": 6, "num_conv_pos_embedding_groups": 2}
 
 WITHOUT_RULES = [
     Lack(("AlbertForQuestionAnswering",), "PaddleNLP's class answers with the start twice", _start_twice),
@@ -182,8 +246,46 @@ WITHOUT_RULES = [
         "PaddleNLP's GLMModel is the GLM of 2021, torch's GlmModel that of 2024: another model of the same name",
         lambda: not hasattr(import_paddlenlp().GLMConfig(), "num_key_value_heads"),
     ),
-    Lack(("BigBird*", "Bit*", "Blip2*", "CLIPSeg*", "ProphetNet*", "Reformer*", "SpeechT5*", "BlipModel"), _NOT_YET),
-    Lack(("BlipText*", "BlipVisionModel", "ChineseCLIPTextModel", "ClapAudio*", "ClapText*"), _PART),
+    Lack(
+        ("BlipModel",),
+        "torch's class normalises what it says of an image twice, and PaddleNLP's once",
+        _normalises_twice,
+    ),
+    Lack(
+        ("BigBirdForSequenceClassification",),
+        "torch's class has a layer of its own before the last one, with the model's activation; PaddleNLP's has the "
+        "pooler",
+        _has("BigBirdForSequenceClassification", "linear.weight", [16, 2], **_SIZES),
+    ),
+    Lack(
+        ("BigBirdForQuestionAnswering",),
+        "torch's class has a feed-forward layer before its last one, and PaddleNLP's has one layer",
+        _has("BigBirdForQuestionAnswering", "classifier.weight", [16, 2], **_SIZES),
+    ),
+    Lack(
+        ("ProphetNetModel", "ProphetNetForConditionalGeneration"),
+        "where words are predicted, PaddleNLP's classes mix the texts of a batch, and torch's the relative positions "
+        "within a text",
+        _mixes_while_predicting,
+    ),
+    Lack(
+        ("SpeechT5Model", "SpeechT5ForTextToSpeech"),
+        "the decoder of PaddleNLP's classes attends to all positions alike, later ones too",
+        _sees_what_comes_later,
+    ),
+    Lack(
+        ("SpeechT5ForSpeechToText", "SpeechT5ForSpeechToSpeech"),
+        "PaddleNLP's classes have no weight norm in the encoder, which torch's have, and the decoder of SpeechT5Model",
+        _has("SpeechT5ForSpeechToText", "speecht5.encoder.prenet.pos_conv_embed.conv.weight", [16, 8, 6], **_SPEECHT5),
+    ),
+    Lack(
+        (
+            *("Blip2QFormerModel", "Blip2VisionModel", "BlipText*", "BlipVisionModel", "CLIPSegTextModel"),
+            *("CLIPSegVisionModel", "ChineseCLIPTextModel", "ClapAudio*", "ClapText*", "ProphetNetDecoder"),
+            "ProphetNetEncoder",
+        ),
+        "a part of a larger model, which is converted as a whole; there are no rules for the part alone",
+    ),
 ]
 
 NOT_IN_PADDLENLP = {

@@ -15,12 +15,12 @@ from pphub.checkpoint.folder import read_weights
 from pphub.checkpoint.tensor import Tensor, contiguous_strides
 from pphub.conversion.config import translate_config
 from pphub.conversion.constants import CONSTANTS, make_constant
-from pphub.conversion.family import Family, Found, Side, Table
+from pphub.conversion.family import Family, Found, Side, Table, fill
 from pphub.conversion.moves import Request
 from pphub.conversion.operation import Operation
 from pphub.conversion.plan import make_plan
 from pphub.conversion.rules import find_family, find_paddle_family, load_families, parse_family
-from pphub.conversion.sizes import lookup
+from pphub.conversion.sizes import count_layers, lookup
 from pphub.conversion.torch_config import translate_back
 from pphub.errors import ConversionFailed
 
@@ -133,6 +133,7 @@ def test_names_there_and_back_are_the_same(family: Family, architecture: str) ->
         (rule('torch = "a"\npaddle = "b"\nas = "tensor"\npaddle_shape = [1]'), "needs torch's"),
         (rule('torch = "a.{n}"\npaddle = "b"\nas = "tensor"'), "'b' has other placeholders than 'a.{n}'"),
         (rule('torch = "a.{n}"\npaddle = "b.{m}"\nas = "tensor"'), "other placeholders"),
+        (rule('torch = "a.{n}"\npaddle = "b.{n}"\nas = "tensor"\nwhen = { "kinds.{m}" = 1 }'), "other placeholders"),
         (rule('torch = "a.{m}"\npaddle = "b.{m}"\nas = "tensor"'), r"'m' is not in \[indices\]"),
         (rule('torch = "a{n}"\npaddle = "b{n}"\nas = "tensor"'), "stands between two dots"),
         (rule('torch = "a"\npaddle = "b"\nas = "tensor"\nfor = ["B"]'), r"'B' is not in \[architectures\]"),
@@ -415,6 +416,24 @@ def test_rules_may_be_there_for_some_configs_alone() -> None:
         assert only.paddle[0][0] == expected
     with pytest.raises(ValueError, match="both know 'b' of torch"):
         parse_family(shared + own.replace("when = { tied = [false] }", ""))
+
+
+def test_rules_may_be_there_for_some_layers_alone() -> None:
+    one = rule('torch = "a.{n}"\npaddle = "a.{n}"\nas = "tensor"\nwhen = { "kinds.{n}" = "x" }')
+    other = rule('torch = "b.{n}"\npaddle = "b.{n}"\nas = "tensor"\nwhen = { "kinds.{n}" = ["y", "z"] }')
+    family = parse_family(one.replace('"layers"', '"kinds"') + other[len(HEAD) :])
+    config = {"kinds": ["y", "x", "z"]}
+    counts = count_layers(family, "A", config)
+    assert counts == {"n": 3}
+    there = family.narrowed(config).instances("A", counts)
+    assert [fill(each.paddle[0][0], index) for each, index in there] == ["a.1", "b.0", "b.2"]
+
+
+@pytest.mark.parametrize(("count", "expected"), [("outer", 2), ("outer * inner", 6), ("inner.1", 2)])
+def test_lists_count_as_many_as_they_are_long(count: str, expected: int) -> None:
+    text = rule('torch = "a.{n}"\npaddle = "a.{n}"\nas = "tensor"')
+    family = parse_family(text.replace('"layers"', f'"{count}"'))
+    assert count_layers(family, "A", {"outer": [8, 9], "inner": [[], [1, 1], 5]}) == {"n": expected}
 
 
 def test_a_constant_may_be_a_number() -> None:

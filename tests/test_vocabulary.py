@@ -28,13 +28,17 @@ if TYPE_CHECKING:
 # What keeps the two from being compared here, or being equal; texts for which they are not.
 ELSEWHERE = {
     **dict.fromkeys(
-        ["albert", "deberta_v2", "mbart", "mt5", "pegasus", "rembert", "t5", "xlnet"], "a model of sentencepiece"
+        ["albert", "big_bird", "deberta_v2", "mbart", "mt5", "pegasus", "reformer", "rembert", "t5", "xlnet"],
+        "a model of sentencepiece",
     ),
     **dict.fromkeys(["camembert", "xlm_roberta"], "PaddleNLP has no such tokenizer"),
     **dict.fromkeys(
         ["bloom", "falcon", "nystromformer"], "transformers makes none of a vocabulary, only of a tokenizer.json"
     ),
-    **dict.fromkeys(["chinese_clip_vision", "clip_text", "clip_vision", "dpt"], "a part of a model, or of images"),
+    **dict.fromkeys(
+        ["bit", "chinese_clip_vision", "clip_text", "clip_vision", "dpt"], "a part of a model, or of images"
+    ),
+    "speecht5": "the vocoder, which reads no text",
     **dict.fromkeys(
         ["mistral", "mixtral"], "PaddleNLP's is Llama's; transformers makes none like it without its own files"
     ),
@@ -48,6 +52,7 @@ DIFFERENT = {
     "blenderbot": len(TEXTS),
     # PaddleNLP cuts Chinese into characters before it looks for pieces.
     "clip": 3,
+    "clipseg": 3,
     # PaddleNLP puts a blank before each text, transformers 5 only before one that has none.
     "llama": 1,
     # PaddleNLP leaves out a blank at the begin.
@@ -109,7 +114,7 @@ def write_files(folder: Path, family: Family) -> None:
     config = {"architectures": [next(iter(family.architectures))], "model_type": family.model_types[0]}
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     kind = getattr(paddlenlp.transformers, family.tokenizer)
-    if family.name == "clip":
+    if family.name in {"clip", "clipseg"}:
         clip = clip_bpe()
         clip.model.save(str(folder))
         vocab = clip.get_vocab()

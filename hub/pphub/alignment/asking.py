@@ -170,7 +170,8 @@ def _ended(config: Any, sizes: Sizes) -> Inputs:
 
 def _image(config: Any, sizes: Sizes) -> Inputs:
     vision = getattr(config, "vision_config", None) or config
-    size, channels = vision.image_size, getattr(vision, "num_channels", 3)
+    # Of a network of convolutions, the config does not tell how large its images are.
+    size, channels = getattr(vision, "image_size", 64), getattr(vision, "num_channels", 3)
     edges = (size, size) if isinstance(size, int) else tuple(size)
     values = np.random.default_rng((sizes.seed, 2)).normal(size=(sizes.batch, channels, *edges))
     return {"pixel_values": values.astype(np.float32)}
@@ -182,6 +183,14 @@ def _text_and_image(config: Any, sizes: Sizes) -> Inputs:
 
 def _answered(config: Any, sizes: Sizes) -> Inputs:
     return {**_sequences(config, sizes), **_image(config, sizes)}
+
+
+def _places(config: Any, sizes: Sizes) -> Inputs:
+    """Torch's text has places for the image, which Paddle's classes put before the text themselves."""
+    inputs = _texts(config, sizes) if config.use_decoder_only_language_model else _sequences(config, sizes)
+    text = np.where(inputs["input_ids"] == config.image_token_id, 0, inputs["input_ids"])
+    places = np.full((sizes.batch, config.num_query_tokens), config.image_token_id)
+    return {**inputs, **_image(config, sizes), "input_ids": np.concatenate([places, text], axis=1), "text": text}
 
 
 def _text_and_sound(config: Any, sizes: Sizes) -> Inputs:
@@ -231,6 +240,11 @@ def _languages(config: Any, sizes: Sizes) -> Inputs:
     return {**inputs, "langs": np.full_like(inputs["input_ids"], config.n_langs - 1)} if several else inputs
 
 
+def _spectrogram(config: Any, sizes: Sizes) -> Inputs:
+    shape = (sizes.batch, sizes.length, config.model_in_dim)
+    return {"spectrogram": np.random.default_rng((sizes.seed, 5)).normal(size=shape).astype(np.float32)}
+
+
 KINDS: Final[dict[str, Callable[[Any, Sizes], Inputs]]] = {
     "ids": _texts,
     "choices": _choices,
@@ -244,5 +258,7 @@ KINDS: Final[dict[str, Callable[[Any, Sizes], Inputs]]] = {
     "entities": _entities,
     "spans": _spans,
     "languages": _languages,
+    "spectrogram": _spectrogram,
+    "places": _places,
 }
 """What there is to ask; the keys are those of ``manners.toml``."""

@@ -55,7 +55,8 @@ def _check_ties(family: Family) -> None:
 def _variants(family: Family) -> Iterable[Family]:
     """The rules that are there together: for every value that a condition names, and for others."""
     values: dict[str, list[object]] = {}
-    for when in [rule.when for rule in family.rules] + [tie.when for tie in family.ties]:
+    rules = [rule for rule in family.rules if not rule.is_by_layer]
+    for when in [rule.when for rule in rules] + [tie.when for tie in family.ties]:
         for key, allowed in when:
             known = values.setdefault(key, [None])
             known += [value for value in allowed if value not in known]
@@ -75,6 +76,10 @@ def _check_placeholders(family: Family, rule: Rule) -> None:
             raise ValueError(msg)
         if set(PLACEHOLDER.findall(name)) != set(rule.placeholders):
             msg = f"{name!r} has other placeholders than {names[0]!r}, so one of them could not be made from the other"
+            raise ValueError(msg)
+    for key, _ in rule.when:
+        if not set(PLACEHOLDER.findall(key)) <= set(rule.placeholders):
+            msg = f"when: {key!r} has other placeholders than {names[0]!r}"
             raise ValueError(msg)
     if missing := sorted(set(rule.placeholders) - family.indices.keys()):
         msg = f"the placeholder {missing[0]!r} is not in [indices]"

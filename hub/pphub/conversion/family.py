@@ -34,7 +34,7 @@ __all__ = [
 
 Side = Literal["torch", "paddle"]
 Size = int | str
-"""A number, or the key of torch's config that has it."""
+"""A number, or the key of torch's config that has it; of a list its length is meant."""
 
 When = tuple[tuple[str, tuple[object, ...]], ...]
 """Keys of a config (of a rule or a tie, Paddle's), and the values that each may have."""
@@ -88,7 +88,7 @@ class Rule:
         constant: what it is made of for the side that has it, or None.
         untied: torch's names that are parameters of their own where its config unties them.
         used: the one among them that torch computes with then; the others may be anything.
-        when: keys of Paddle's config, and the values for which the rule is there.
+        when: keys of Paddle's config, and the values for which the rule is there; with placeholders, for which layers.
     """
 
     label: str
@@ -114,6 +114,11 @@ class Rule:
     def is_for(self, architecture: str) -> bool:
         """Whether models of the torch class have it."""
         return not self.classes or architecture in self.classes
+
+    @property
+    def is_by_layer(self) -> bool:
+        """Whether some layers have it and others do not."""
+        return any(PLACEHOLDER.search(key) for key, _ in self.when)
 
     @property
     def placeholders(self) -> tuple[str, ...]:
@@ -205,6 +210,7 @@ class Family:
         only: what more of a config Paddle's classes cannot express, for some classes or configs.
         epsilon: of all layer norms, where Paddle's classes do not take it from the config: a key of Paddle's config.
         fixed_epsilon: torch class → what PaddleNLP's own class has in some of them instead.
+        model: Paddle's config of the model that the rules are narrowed to; empty before.
     """
 
     name: str
@@ -223,13 +229,14 @@ class Family:
     only: tuple[Only, ...]
     rules: tuple[Rule, ...] = field(repr=False)
     ties: tuple[Tie, ...] = field(repr=False)
+    model: Mapping[str, object] = field(default_factory=dict, repr=False)
 
     def narrowed(self, config: Mapping[str, object]) -> Family:
         """The same without what is not there in a model of this config, which is Paddle's."""
         default = self.config.default
-        rules = tuple(rule for rule in self.rules if holds(rule.when, config, default))
+        rules = tuple(rule for rule in self.rules if rule.is_by_layer or holds(rule.when, config, default))
         ties = tuple(tie for tie in self.ties if holds(tie.when, config, default))
-        return replace(self, rules=rules, ties=ties)
+        return replace(self, rules=rules, ties=ties, model=config)
 
     def rules_for(self, architecture: str) -> tuple[Rule, ...]:
         """The rules of one torch class."""
@@ -240,11 +247,15 @@ class Family:
         return tuple(tie for tie in self.ties if architecture in tie.classes)
 
     def instances(self, architecture: str, counts: Mapping[str, int]) -> Iterator[tuple[Rule, dict[str, str]]]:
-        """Every rule of the class with every index there is in a model of so many layers."""
+        """Every rule of the class with every index for which it is there, in a model of so many layers."""
         for rule in self.rules_for(architecture):
             keys = rule.placeholders
+            conditions = rule.when if rule.is_by_layer else ()
             for numbers in product(*(range(counts.get(key, 0)) for key in keys)):
-                yield rule, dict(zip(keys, map(str, numbers), strict=True))
+                index = dict(zip(keys, map(str, numbers), strict=True))
+                when = tuple((fill(key, index), allowed) for key, allowed in conditions)
+                if holds(when, self.model, self.config.default):
+                    yield rule, index
 
 
 @dataclass(frozen=True, slots=True)

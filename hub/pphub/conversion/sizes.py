@@ -91,6 +91,8 @@ def _number(term: str, config: Mapping[str, object]) -> int:
     if term.removeprefix("-").isdecimal():
         return int(term)
     value = lookup(config, term)
+    if isinstance(value, list):
+        return len(value)
     if type(value) is not int:
         msg = f"config.json should say a whole number for {term}, but has {value!r:.80}"
         raise ConversionFailed(msg, hint="get config.json again from its source")
@@ -108,6 +110,15 @@ def resolve(sizes: Iterable[Size], config: Mapping[str, object]) -> tuple[int, .
         msg = f"config.json makes the shape {list(shape)} of {list(sizes)}"
         raise ConversionFailed(msg, hint="get config.json again from its source")
     return shape
+
+
+def _count(key: Size, config: Mapping[str, object]) -> object:
+    if isinstance(key, int):
+        return key
+    if len(key.split()) > 1:
+        return evaluate(key, config)
+    value = lookup(config, key)
+    return len(value) if isinstance(value, list) else value
 
 
 def count_layers(family: Family, architecture: str, config: Mapping[str, object]) -> dict[str, int]:
@@ -128,7 +139,7 @@ def count_layers(family: Family, architecture: str, config: Mapping[str, object]
     for placeholder, keys in family.indices.items():
         if placeholder not in used:
             continue
-        values = [key if isinstance(key, int) else lookup(config, key) for key in keys]
+        values = [_count(key, config) for key in keys]
         count = next((value for value in values if value is not None), None)
         if type(count) is not int or not 0 <= count <= _MAX_LAYERS:
             msg = f"config.json does not say how many layers there are: {keys[0]} is {count!r:.80}"
