@@ -190,6 +190,7 @@ def _places(config: Any, sizes: Sizes) -> Inputs:
     inputs = _texts(config, sizes) if config.use_decoder_only_language_model else _sequences(config, sizes)
     text = np.where(inputs["input_ids"] == config.image_token_id, 0, inputs["input_ids"])
     places = np.full((sizes.batch, config.num_query_tokens), config.image_token_id)
+    text = text[:, len(places[0]) :]  # both together are as long as the model takes
     return {**inputs, **_image(config, sizes), "input_ids": np.concatenate([places, text], axis=1), "text": text}
 
 

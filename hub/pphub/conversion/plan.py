@@ -243,20 +243,21 @@ def _one_of_two(request: Request, found: Found, first: Tensor, second: Tensor) -
 
     They are one parameter that was saved twice, unless the config unties them.
     """
+    rule, target = found.rule, request.written(found)[0]
+    is_untied = request.is_untied and request.to == "paddle" and bool(rule.untied)
+    if is_untied and rule.used is not None and second.name == fill(rule.used, found.index):
+        first, second = second, first
     if same_bits(first, second):
         return first, Drop(second, f"equal to {first.name}, which is the same parameter")
-    rule, target = found.rule, request.written(found)[0]
-    if not (request.is_untied and request.to == "paddle" and rule.untied):
+    if not is_untied:
         msg = f"{first.name} and {second.name} both become {target}, but their values differ"
         raise ConversionFailed(msg, hint="the checkpoint contradicts itself; get it again from its source")
     if rule.used is None:
         msg = f"{first.name} and {second.name} are two parameters, since config.json unties them; in PaddleNLP's "
         msg += f"{request.family.architectures[request.architecture]} they are one, {target}"
         raise ConversionFailed(msg, hint="converting it all the same would give a model that is silently wrong")
-    used = fill(rule.used, found.index)
-    taken, other = (second, first) if second.name == used else (first, second)
-    value = recognise(other, "zeros")
-    return taken, Drop(other, f"not used by torch, which takes {taken.name} where the config unties them", value)
+    value = recognise(second, "zeros")
+    return first, Drop(second, f"not used by torch, which takes {first.name} where the config unties them", value)
 
 
 def _without(move: Move, names: set[str]) -> Move:
