@@ -194,6 +194,11 @@ def _plan_files(layout: Layout, held: Held, files: Iterable[tuple[str, int, str]
 
 def _plan_conversion(home: str, conversion: Conversion, work: Work) -> None:
     files = files_of(conversion)
+    if files is None:  # it may have been removed since it was found, or removed and made anew
+        now = read_conversion(conversion.folder)
+        if now is None:
+            return
+        conversion, files = now, files_of(now)
     if files is None:
         record = claim_of(home, conversion, CONVERSION_FILE)
         work.findings.append(Finding(record, "damaged", "it cannot be read, so what the conversion holds is not known"))
