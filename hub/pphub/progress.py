@@ -15,7 +15,7 @@ from pphub_cache.progress import Progress, SilentProgress, Task
 if TYPE_CHECKING:
     from typing import TextIO
 
-__all__ = ["BarProgress", "LineProgress", "choose_progress"]
+__all__ = ["BarProgress", "LineProgress", "choose_progress", "plain"]
 
 _LARGE: Final = 8 << 20  # a smaller file is done before its bar could be read
 _MOST_BARS: Final = 6
@@ -72,7 +72,7 @@ class BarProgress:
     def note(self, text: str) -> None:
         """Write a line above the bars."""
         with self._lock:
-            self._draw(above=_plain(text))
+            self._draw(above=plain(text))
 
     def tick(self) -> None:
         """Draw, unless another thread is at it."""
@@ -264,7 +264,7 @@ class LineProgress:
     def note(self, text: str) -> None:
         """Write a line, in one piece: others write too."""
         with self._lock:
-            _write(self._stream, f"{_plain(text)}\n")
+            _write(self._stream, f"{plain(text)}\n")
 
 
 class _LineTask:
@@ -362,8 +362,8 @@ def _shown(name: str) -> str:
     return name if name.isprintable() else repr(name)
 
 
-def _plain(text: str) -> str:
-    """A note, without what would steer the terminal."""
+def plain(text: str) -> str:
+    """A text for people, without what would steer the terminal."""
     return "".join(letter if letter.isprintable() or letter == "\n" else repr(letter)[1:-1] for letter in text)
 
 

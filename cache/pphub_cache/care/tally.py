@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from pphub_cache.care.inventory import conversions, refs, snapshots
 
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from pphub_cache.care.inventory import Held
     from pphub_cache.layout import Layout
 
-__all__ = ["Kept", "Model", "Tally", "take_stock"]
+__all__ = ["FOLDERS", "Kept", "Model", "Tally", "take_stock"]
+
+FOLDERS: Final = "file"
+"""The source of what was converted from a folder elsewhere; its model has conversions, and no snapshots."""
 
 
 @dataclass(slots=True)
@@ -114,7 +117,11 @@ def take_stock(layout: Layout, is_whole: Callable[[Held], bool]) -> Tally:
     for conversion in conversions(layout):
         size = conversion.weights[1] if conversion.weights else 0
         converted += size
-        for place in {(source, repo) for source, repo, _ in conversion.origins} & models.keys():
+        for place in {(source, repo) for source, repo, _ in conversion.origins}:
+            if place not in models and place[0] == FOLDERS:
+                models[place] = Model(str(layout.home), *place)
+            if place not in models:
+                continue
             models[place].conversions.append(conversion.folder)
             models[place].converted += size
     return Tally(tuple(models[place] for place in sorted(models)), sum(sizes.values()), converted)

@@ -45,7 +45,8 @@ def add_unread(parameters: Parameters, subject: Subject, live: Collection[str], 
     unread: list[Difference] = []
     for move in plan.moves:
         places = [find_all(outputs, paddle, prefix) for outputs in move.outputs]
-        torch_only += [outputs[0] for outputs, found in zip(move.outputs, places, strict=True) if not found]
+        # Under its own name: what is tied to it stands in for it in this class, and in another one nothing does.
+        torch_only += [outputs[0] for outputs in move.outputs if not find_all(outputs[:1], paddle, prefix)]
         covered.update(name for found in places for name in found)
         if all(find_all((name,), live, prefix) for found in places for name in found):
             continue

@@ -113,6 +113,9 @@ def read_tsv(path: Path) -> Labelled:
         UsageError: it has no such columns or others, no lines, one that does not fit, or fewer than two labels.
     """
     try:
+        if path.exists() and not path.is_file():
+            msg = f"{path} is no file with an end"
+            raise UsageError(msg, hint="--data wants a text file in UTF-8")
         # Neither splitlines() nor universal newlines: a text may hold what these take for an end of line.
         content = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError as error:

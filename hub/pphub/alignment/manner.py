@@ -28,6 +28,7 @@ class Manner:
         mask_axes: 4 where Paddle's class wants a mask of [batch, 1, 1, length].
         paddle: further keywords for Paddle's class.
         load: keywords to build Paddle's class with.
+        texts: how many texts must be asked at once, at the least.
         outputs: torch's field and the index among Paddle's arrays; None for all arrays of both in order.
     """
 
@@ -38,6 +39,7 @@ class Manner:
     mask_axes: int = 2
     paddle: Mapping[str, Any] = field(default_factory=dict)
     load: Mapping[str, Any] = field(default_factory=dict)
+    texts: int = 1
     outputs: tuple[tuple[str, int], ...] | None = None
 
 

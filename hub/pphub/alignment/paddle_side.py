@@ -36,6 +36,7 @@ __all__ = [
     "load_paddle_tokenizer",
     "paddle_accuracy",
     "paddle_batches",
+    "paddle_encode",
     "paddle_loss",
     "paddle_rates",
     "paddle_square",
@@ -283,6 +284,19 @@ def load_paddle_tokenizer(folder: Path) -> Any:
     """
     with _quiet():
         return load_tokenizer(folder, tokenizer_class(folder), {})
+
+
+def paddle_encode(tokenizer: Any, text: str, pair: str | None, length: int) -> Mapping[str, Any]:
+    """What a tokenizer of PaddleNLP makes of a text, or of two, cut to so many tokens.
+
+    Not all of its classes know the keywords of the base: DistilBERT's has older names, and always cuts.
+    """
+    known = inspect.signature(type(tokenizer).__call__).parameters
+    others = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in known.values())
+    keywords: dict[str, Any] = {"truncation": True} if others or "truncation" in known else {}
+    keywords["max_length" if others or "max_length" in known else "max_seq_len"] = length
+    found: Mapping[str, Any] = tokenizer(text, pair, **keywords)
+    return found
 
 
 def paddle_batches(rows: list[dict[str, Any]], tokenizer: Any, size: int) -> list[dict[str, Array]]:

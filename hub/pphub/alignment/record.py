@@ -74,12 +74,16 @@ def record_proof(report: Report, folder: Path, note: Callable[[str], None]) -> s
         if not report.passed:
             if _refutes(report, folder):
                 path.unlink(missing_ok=True)
+                note(f"the proof in {path} is taken away")
             return None
         passed = {stage.name: _stage(stage, report) for stage in report.stages if stage.status == "passed"}
         earlier = read_proof(folder)
         if earlier is not None and earlier["files"] == _files(report):
-            same = earlier.get("tokenizer") == _tokenizer(report)
-            passed = {**{name: each for name, each in earlier["stages"].items() if same or not _reads(name)}, **passed}
+            same = earlier.get("tokenizer", {}) == _tokenizer(report)
+            proved = {name: each for name, each in earlier["stages"].items() if same or not _reads(name)}
+            # By a tolerance of the user's own, less is proved than is known.
+            passed = {name: each for name, each in passed.items() if not _is_loose(each) or name not in proved}
+            passed = {**proved, **passed}
         if "forward" not in passed:
             return None  # nothing of the model itself has been looked at
         made_from = _made_from(folder)
@@ -152,6 +156,7 @@ def proof_problems(folder: Path, *, read: bool = True, known: Mapping[str, str] 
     if proof is None:
         return [f"{PROOF_FILE} cannot be read"]
     paddle, tokenizer = proof["files"].get("paddle"), proof.get("tokenizer", {}).get("paddle", {})
+    told = "tokenizer" in proof
     if not paddle:
         return [f"{PROOF_FILE} names no files"]
     problems = []
@@ -159,13 +164,13 @@ def proof_problems(folder: Path, *, read: bool = True, known: Mapping[str, str] 
         if problem := _file_problem(folder / Path(name).name, sha256, read=read, known=known):
             problems.append(f"{name}{problem}")
     if any(map(_reads, proof["stages"])):
-        if not tokenizer:
+        if not told:
             problems.append("it does not name the files of the tokenizer that was aligned")
         # A file that was not there may say more, such as tokens to add.
         problems += [
             f"{name} was not there when the tokenizer was aligned"
             for name in sorted(_TOKENIZER_FILES - tokenizer.keys())
-            if tokenizer and (folder / name).is_file()
+            if told and (folder / name).is_file()
         ]
     made_from = _made_from(folder)
     torch = proof["files"].get("torch", {})
@@ -236,7 +241,11 @@ def _are_files(sides: object) -> bool:
 
 def _loose(proof: dict[str, Any]) -> list[str]:
     """The stages whose tolerance was the user's."""
-    return [name for name, stage in proof["stages"].items() if stage.get("tolerance", {}).get("given_by_user")]
+    return [name for name, stage in proof["stages"].items() if _is_loose(stage)]
+
+
+def _is_loose(stage: dict[str, Any]) -> bool:
+    return bool(stage.get("tolerance", {}).get("given_by_user"))
 
 
 def _reads(stage: str) -> bool:
@@ -253,8 +262,12 @@ def _tokenizer(report: Report) -> dict[str, object]:
 
 
 def _refutes(report: Report, folder: Path) -> bool:
-    """Whether a failed run speaks against an earlier proof: by the project's tolerance, of the same files or others."""
-    return not report.options.get("given_by_user") and (folder / PROOF_FILE).is_file()
+    """Whether a failed run speaks against an earlier proof: not one against another torch model, or too strict."""
+    proof = read_proof(folder)
+    if report.options.get("given_by_user") or proof is None:
+        return False
+    files = proof["files"]
+    return bool(files.get("torch") == dict(report.torch.files) or files.get("paddle") != dict(report.paddle.files))
 
 
 def _stage(stage: StageResult, report: Report) -> dict[str, object]:

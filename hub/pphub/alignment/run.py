@@ -27,7 +27,7 @@ from pphub.alignment.stages.train import TASKS, TRAINED_TOLERANCE, run_train
 from pphub.alignment.subject import find_subject
 from pphub.alignment.torch_side import import_torch
 from pphub.alignment.values import EXACT, Report, SideInfo, StageResult, Tolerance
-from pphub.errors import MissingDependency, PphubError, UsageError
+from pphub.errors import MissingDependency, PphubError, StorageFailed, UsageError
 from pphub.loading import import_paddlenlp
 from pphub.progress import choose_progress
 from pphub_cache.atomic import explain_os_errors, make_folder
@@ -134,14 +134,23 @@ def run_stages(subject: Subject, names: tuple[str, ...], options: Options, progr
         progress: told how it goes.
     """
     begin = time.perf_counter()
+    files = [subject.torch / name for name in subject.torch_files] + [
+        subject.paddle / name for name in subject.paddle_files
+    ]
+    before = {path: _stamp(path) for path in files}
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     tokenizer = {"torch": tokenizer_files(subject.torch), "paddle": tokenizer_files(subject.paddle)}
     chosen = _options(options)
     with Session(subject, options, progress) as session:
         results = tuple(_run(session, *entry) for name in names for entry in _entries(name, options))
         sides = _sides(session)
+        problems = list(check_sides(*sides))
+        problems += [f"{path} was changed meanwhile" for path in files if _stamp(path) != before[path]]
         if options.reprod_log is not None:
-            write_reprod_log(session.logs, options.reprod_log)
+            try:
+                write_reprod_log(session.logs, options.reprod_log)
+            except StorageFailed as error:  # after all that was found
+                problems.append(error.message)
     return Report(
         subject.name,
         *sides,
@@ -150,9 +159,18 @@ def run_stages(subject: Subject, names: tuple[str, ...], options: Options, progr
         chosen,
         created,
         time.perf_counter() - begin,
-        check_sides(*sides),
+        tuple(problems),
         tokenizer=tokenizer,
     )
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    """Changes with a file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def check_sides(torch: SideInfo, paddle: SideInfo) -> tuple[str, ...]:

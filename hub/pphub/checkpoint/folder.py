@@ -136,6 +136,11 @@ def _open_shards(folder: Path, index: str) -> dict[str, Tensor]:
             msg = f"{index} says that {name[:80]!r} is in {shard}, but it is not"
             raise Corrupt(msg, hint="get the files again from their source")
         tensors[name] = shards[shard][name]
+    for shard, held in shards.items():
+        if twice := next((name for name in held if weight_map.get(name, shard) != shard), None):
+            # A library that reads whole shards takes the one it reads last.
+            msg = f"{twice[:80]!r} is in {shard} as well, and {index} says that it is in {weight_map[twice]}"
+            raise Corrupt(msg, hint="get the files again from their source")
     return tensors
 
 

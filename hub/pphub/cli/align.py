@@ -42,7 +42,7 @@ def run_align(arguments: argparse.Namespace) -> int:
     """Run it; 1 if any stage fails."""
     from pphub.alignment.report import report_document
     from pphub.alignment.run import align
-    from pphub.progress import choose_progress
+    from pphub.progress import choose_progress, plain
 
     # What is imported for Paddle's side shows whatever others log, and a hub's client logs each request.
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -69,13 +69,13 @@ def run_align(arguments: argparse.Namespace) -> int:
         print_json(report_document(found))
         return 0 if found.passed else 1
     for stage in found.stages:
-        print(stage_line(stage))
+        print(plain(stage_line(stage)))
     for problem in found.problems:
-        print(f"void: {problem}")
+        print(plain(f"void: {problem}"))
     if not arguments.quiet:
         for stage in found.stages:
             for note in stage.notes:
-                print(f"{stage.name}: {note}", file=sys.stderr)
+                print(plain(f"{stage.name}: {note}"), file=sys.stderr)
         if found.recorded:
             print(f"recorded in {found.recorded}", file=sys.stderr)
     return 0 if found.passed else 1

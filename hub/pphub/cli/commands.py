@@ -58,8 +58,10 @@ def _report(error: PphubError, *, as_json: bool) -> int:
     if as_json:
         print_json({"error": type(error).__name__, "message": error.message, "hint": error.hint})
     else:
+        from pphub.progress import plain
+
         with contextlib.suppress(OSError):  # the exit code says it, too
-            print(f"hub: {error}", file=sys.stderr, flush=True)
+            print(plain(f"hub: {error}"), file=sys.stderr, flush=True)
     return error.exit_code
 
 

@@ -43,8 +43,9 @@ def list_models(arguments: argparse.Namespace) -> int:
     tally = take_stock(own, _is_whole)
     others = [model for layout in shared for model in take_stock(layout, _is_whole).models]
     models = sorted((*tally.models, *others), key=lambda model: (model.source, model.repo))
+    held = [model for model in tally.models if model.snapshots]
     if arguments.json:
-        total = {"models": len(tally.models), "size": tally.size, "converted": tally.converted, "shared": len(others)}
+        total = {"models": len(held), "size": tally.size, "converted": tally.converted, "shared": len(others)}
         _print_models(models, total)
         return 0
     if not models:
@@ -59,7 +60,7 @@ def list_models(arguments: argparse.Namespace) -> int:
     files = sum(model.files for model in tally.models)
     converted = f", and {size_of(tally.converted)} of conversions" if tally.converted else ""
     beneath = f"; and {number_of(len(others), 'model')} in shared caches" if others else ""
-    print(f"{len(tally.models)} models, {files} files, {size_of(tally.size)}{converted}{beneath}")
+    print(f"{len(held)} models, {files} files, {size_of(tally.size)}{converted}{beneath}")
     return 0
 
 

@@ -42,16 +42,29 @@ class _Proved:
 
 def verify(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit code."""
-    folder = _converted_folder(arguments.name)
-    return _verify_folder(arguments, folder) if folder else _verify_cache(arguments)
-
-
-def _converted_folder(name: str | None) -> Path | None:
-    """The folder that was named, if it has the record of a conversion."""
     from pphub.names import parse
 
-    ref = parse(name) if name is not None else None
-    return ref.path if ref and ref.kind == "folder" and os.path.lexists(ref.path / _RECORD) else None
+    ref = parse(arguments.name) if arguments.name is not None else None
+    if ref and ref.kind == "folder":
+        if os.path.lexists(ref.path / _RECORD):
+            return _verify_folder(arguments, ref.path)
+        if os.path.lexists(ref.path / PROOF_FILE):
+            return _verify_proof(arguments, ref.path)
+    return _verify_cache(arguments)
+
+
+def _verify_proof(arguments: argparse.Namespace, folder: Path) -> int:
+    """Of a Paddle folder that nobody has converted here, and that was aligned."""
+    problems = proof_problems(folder, read=not arguments.quick)
+    if arguments.json:
+        bad = [{"path": PROOF_FILE, "kind": "outdated", "problem": problem} for problem in problems]
+        print_json({"bad": bad, "conversions": []})
+        return 1 if problems else 0
+    for problem in problems:
+        print(f"outdated  {PROOF_FILE}: {shown(problem)}")
+    if not problems and not arguments.quiet:
+        print(f"{PROOF_FILE} is of the files beside it")
+    return 1 if problems else 0
 
 
 def _verify_folder(arguments: argparse.Namespace, folder: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,7 +11,7 @@ import numpy as np
 from pphub.alignment.asking import WELCOME
 from pphub.alignment.compare import compare
 from pphub.alignment.labelled import Example, has_tokenizer, read_tsv, sentences
-from pphub.alignment.paddle_side import load_paddle_tokenizer, paddle_batches
+from pphub.alignment.paddle_side import load_paddle_tokenizer, paddle_batches, paddle_encode
 from pphub.alignment.session import Skipped
 from pphub.alignment.stages.result import Found
 from pphub.alignment.torch_side import load_torch_tokenizer, torch_batches
@@ -19,7 +20,8 @@ from pphub.alignment.vocabulary import compare_tokenizers
 from pphub.errors import LoadFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from pphub.alignment.session import Session
 
@@ -37,9 +39,21 @@ _OTHERS: Final = (
     "naïve café, Ångström",
     "1,234.50 is 3/4 of 1646",
     "extraordinarily unpronounceable antidisestablishmentarianism",
-    "word " * 200,
+    "one two three four five six seven " * 30,
 )
 """Where tokenizers go apart: other scripts, case, blanks, accents, numbers, rare words, more than fits."""
+_SYMBOLS: Final = (
+    "It is 20°C outside",
+    "the price is 5€ a piece",
+    "no more than £5 for all",
+    "an area of 30m² in town",
+    "a Photoshop® document",
+    "the Paddle™ of today",
+)
+"""Everyday texts, each with one symbol in a word: PaddleNLP's BERT and its kin cut it off; see docs/architecture.md."""
+_ASCII: Final = 127
+_OF_ANY_CLASS: Final = ("tokenizer.json", "tokenizer.model")
+_ANY_CLASS: Final = ("", "TokenizersBackend", "PythonBackend", "PreTrainedTokenizer")
 _FIELDS: Final = ("input_ids", "token_type_ids")
 
 
@@ -53,30 +67,83 @@ def run_data(session: Session) -> Found:
     try:
         torch = load_torch_tokenizer(session.subject.torch)
     except LoadFailed as error:
+        if _is_to_load(session.subject.torch, error):
+            raise  # files that are there and cannot be read prove nothing, and are no reason to pass without them
         msg = f"there is no tokenizer in torch to hold Paddle's against: {error.message}"
         raise Skipped(msg) from error
     paddle = load_paddle_tokenizer(session.subject.paddle)
-    found = Found(inputs=f"{len(examples)} texts ({labelled.origin}), {len(_OTHERS)} others; at most {_LENGTH} tokens")
+    more = f"{len(_OTHERS)} others, {len(_SYMBOLS)} with symbols"
+    found = Found(inputs=f"{len(examples)} texts ({labelled.origin}), {more}; at most {_LENGTH} tokens")
     found.notes.append(f"tokenizers: {type(torch).__name__} and {type(paddle).__name__}")
     compare_tokenizers(torch, paddle, found, partial(session.log, "data"))
     others = [Example(text, None, 0) for text in _OTHERS]
     encoded: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = []
     for number, example in enumerate([*examples, *others]):
-        left, right = (_encode(each, example) for each in (torch, paddle))
+        left, right = _encode(torch, example, _torch_encode), _encode(paddle, example, paddle_encode)
         encoded.append((left, right))
         _compare_fields(session, found, f"text {number} {example.text[:30]!r}", left, right, left.keys())
     _compare_lengths(session, found, encoded)
     _compare_batches(session, found, examples, encoded[: len(examples)], (torch, paddle))
+    _compare_symbols(session, found, torch, paddle)
     return found
 
 
-def _encode(tokenizer: Any, example: Example) -> Mapping[str, Any]:
+def _is_to_load(folder: Path, error: LoadFailed) -> bool:
+    """Whether transformers should have loaded a tokenizer that it could not, by what the folder holds.
+
+    It has none for a class that it does not know, or that wants a package which is not installed; a ``tokenizer.json``
+    or ``tokenizer.model`` wants no class.
+    """
+    if any((folder / name).is_file() for name in _OF_ANY_CLASS):
+        return True
+    if isinstance(error.__cause__, ImportError):
+        return False
+    from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES, tokenizer_class_from_name
+
+    configs: list[Any] = []
+    for path in (folder / "tokenizer_config.json", folder / "config.json"):
+        try:
+            configs.append(json.loads(path.read_bytes()) if path.is_file() else {})
+        except (OSError, ValueError):
+            return True
+    if not all(isinstance(config, dict) for config in configs):
+        return True
+    named = next((config["tokenizer_class"] for config in configs if config.get("tokenizer_class")), None)
+    named = named or TOKENIZER_MAPPING_NAMES.get(str(configs[1].get("model_type"))) or ""
+    name = str(named).removesuffix("Fast")
+    return name not in _ANY_CLASS and any(tokenizer_class_from_name(each) for each in (name, f"{name}Fast"))
+
+
+def _torch_encode(tokenizer: Any, text: str, pair: str | None, length: int) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = tokenizer(text, pair, truncation=True, max_length=length)
+    return found
+
+
+def _encode(tokenizer: Any, example: Example, encode: Callable[..., Mapping[str, Any]]) -> Mapping[str, Any]:
     try:
-        found: Mapping[str, Any] = tokenizer(example.text, example.pair, truncation=True, max_length=_LENGTH)
+        return encode(tokenizer, example.text, example.pair, _LENGTH)
     except Exception as error:  # a tokenizer may fail in any way
         msg = f"{type(tokenizer).__module__}.{type(tokenizer).__name__} fails on {example.text[:40]!r}: {error}"
         raise LoadFailed(msg) from error
-    return found
+
+
+def _compare_symbols(session: Session, found: Found, torch: Any, paddle: Any) -> None:
+    """Texts with symbols in words: that Paddle's tokenizer cuts them off is told, and anything else fails."""
+    cut = 0
+    for number, text in enumerate(_SYMBOLS):
+        apart = "".join(f" {each} " if ord(each) > _ASCII else each for each in text)
+        left, other = (_encode(torch, Example(each, None, 0), _torch_encode) for each in (text, apart))
+        right = _encode(paddle, Example(text, None, 0), paddle_encode)
+        ids = [list(each["input_ids"]) for each in (left, right, other)]
+        if ids[0] != ids[1] == ids[2]:
+            cut += 1
+            continue
+        _compare_fields(session, found, f"symbols {number} {text[:30]!r}", left, right, left.keys())
+    if cut and not found.failures and all(each.passed for each in found.differences):
+        found.notes.append(
+            "PaddleNLP's tokenizer cuts symbols such as ° and € off words where torch's does not: "
+            f"{cut} of {len(_SYMBOLS)} texts with symbols have other ids; texts of your own: --data"
+        )
 
 
 def _compare_fields(

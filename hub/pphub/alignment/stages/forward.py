@@ -127,7 +127,7 @@ def _welcome(session: Session, found: Found) -> list[Question]:
         found.notes.append(f"not asked the text of the guide: {error.message}")
         return []
     names = ["input_ids"] + ["token_type_ids"] * ("token_type_ids" in encoded)
-    inputs = {name: np.array([encoded[name]], np.int64) for name in names}
+    inputs = {name: np.array([encoded[name]] * pair.manner.texts, np.int64) for name in names}
     if pair.manner.ask == "sequences":
         inputs = {"input_ids": inputs["input_ids"], "decoder_input_ids": inputs["input_ids"]}
     words = getattr(session.facts(pair).config, "vocab_size", None)
