@@ -18,7 +18,7 @@ import berts
 import pphub
 import pphub.cli
 from conftest import MINILM, MINILM_BIN, MINILM_TUNED
-from hubs import fill, tiny_bert
+from hubs import fill, safetensors, tiny_bert
 from pphub.checkpoint.pdparams import read_pdparams
 from pphub.checkpoint.tensor import Tensor
 from pphub.conversion.family import Table
@@ -723,3 +723,13 @@ def test_weights_of_the_users_own_are_not_replaced(tmp_path: Path) -> None:
     (other / "conversion.json").write_text("{}", encoding="utf-8")
     with pytest.raises(UsageError, match="no conversion of pphub's"):
         pphub.convert(model, other)
+
+
+def test_paddlenlps_own_safetensors_are_told_from_torchs(tmp_path: Path) -> None:
+    """Nothing says whose they are but the names."""
+    fill(tmp_path, tiny_bert())
+    names = ("embeddings.layer_norm.bias", "encoder.layers.0.self_attn.q_proj.bias")
+    fill(tmp_path, {"model.safetensors": safetensors({name: np.ones(2, np.float32) for name in names})})
+    with pytest.raises(ConversionFailed) as caught:
+        pphub.convert(tmp_path)
+    assert "PaddleNLP's own names" in str(caught.value)

@@ -65,7 +65,7 @@ def make_plan(request: Request, tensors: Mapping[str, Tensor]) -> Plan:
         more = f"\n  … and {len(unknown) - 50} more" if len(unknown) > 50 else ""
         msg = f"the rules for {request.family.name} do not know {len(unknown)} of {len(tensors)} tensors:\n"
         msg += f"{listed}{more}"
-        raise ConversionFailed(msg, hint="nothing was written; is config.json that of another model?")
+        raise ConversionFailed(msg, hint=_hint(request, unknown))
     moves = [_move(request, group) for group in groups.values()]
     if request.to == "paddle":
         moves = _share(make_tied(request, moves))
@@ -75,6 +75,15 @@ def make_plan(request: Request, tensors: Mapping[str, Tensor]) -> Plan:
     made = _made(request, moves)
     again = {name for each in made for name in each.names}
     return Plan(tuple(_without(move, again) for move in moves), tuple(drops), tuple(made))
+
+
+def _hint(request: Request, unknown: Sequence[str]) -> str:
+    other = Table(request.family, request.architecture, request.to)
+    if request.to == "paddle" and all(map(other.find, unknown)):
+        return (
+            "these are PaddleNLP's own names: save the model with safe_serialization=False, and it is a .pdparams file"
+        )
+    return "nothing was written; is config.json that of another model?"
 
 
 def _left_out(tensor: Tensor, rule: Rule, reason: str) -> Drop:
