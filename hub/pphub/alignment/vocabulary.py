@@ -39,8 +39,8 @@ def compare_tokenizers(torch: Any, paddle: Any, found: Found, log: Callable[[str
         log: given the name and both arrays of each comparison.
     """
 
-    def hold(name: str, *values: Sequence[float], kind: type = np.int64) -> None:
-        left, right = (np.array(each, kind) for each in values)
+    def hold(name: str, *values: Sequence[float] | Array, kind: Any = np.int64) -> None:
+        left, right = (np.asarray(each, kind) for each in values)
         found.differences.append(compare(name, left, right, EXACT))
         log(name, left, right)
 
