@@ -55,7 +55,8 @@ def compare_configs(subject: Subject, live_torch: Any, live_paddle: Any) -> tupl
     torch = translate_config(request.family, request.architecture, config).values
     paddle = read_paddle_config(subject.paddle)
     failures, notes = _compare_classes(request, torch, paddle, (config.get("model_type"), _type_of(live_paddle)))
-    failures += _compare_dtypes(subject, torch, paddle)
+    failed, noted = _compare_dtypes(subject, torch, paddle)
+    failures, notes = [*failures, *failed], [*notes, *noted]
     torch, paddle = _flat(torch), _flat(paddle)
     for key in sorted(torch.keys() | paddle.keys()):
         inner, _, name = key.rpartition(".")
@@ -151,16 +152,20 @@ def _type_of(live_paddle: Any) -> object:
     return getattr(type(live_paddle), "model_type", None)
 
 
-def _compare_dtypes(subject: Subject, torch: Mapping[str, object], paddle: Mapping[str, object]) -> list[str]:
+def _compare_dtypes(
+    subject: Subject, torch: Mapping[str, object], paddle: Mapping[str, object]
+) -> tuple[list[str], list[str]]:
     """The dtype that Paddle's config has the libraries load: in single precision all this is proved."""
     said = _dtype(paddle.get(DTYPE_KEYS[0], paddle.get(DTYPE_KEYS[1])))  # PaddleNLP asks for torch's key first
     if said in {None, "float32"}:  # single precision holds every half one exactly
-        return []
+        return [], []
     tensors = open_checkpoint(subject.paddle, subject.paddle_weights).values()
     held = sorted({tensor.dtype for tensor in tensors if tensor.dtype in FLOATS})
-    if held == [said] or (said in held and said == _dtype(torch.get(DTYPE_KEYS[1]))):
-        return []
-    return [f"the dtype of Paddle's config is {said}, in which it is loaded, and its weights are {' and '.join(held)}"]
+    is_torchs = said == _dtype(torch.get(DTYPE_KEYS[1]))
+    if held == [said] or (said in held and is_torchs):
+        return [], []
+    text = f"the dtype of Paddle's config is {said}, in which it is loaded, and its weights are {' and '.join(held)}"
+    return ([], [f"{text}; so it is in torch"]) if is_torchs else ([text], [])
 
 
 def _dtype(value: object) -> str | None:
