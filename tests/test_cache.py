@@ -29,6 +29,7 @@ from pphub.select import Selection
 from pphub.source import Listing, RemoteFile
 from pphub_cache.layout import Layout
 from pphub_cache.lock import entry_lock, read_owner
+from pphub_cache.process import boot_id, host_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -618,6 +619,62 @@ def test_nobody_is_bothered_about_a_short_wait(tmp_path: Path) -> None:
     with entry_lock(lock, on_wait=pytest.fail):
         pass
     holder.join()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
+def test_what_is_in_the_place_of_the_owner_is_neither_written_through_nor_waited_for(tmp_path: Path) -> None:
+    """In a cache of a group, another member may have put it there."""
+    lock, owner, victim = tmp_path / "x.lock", tmp_path / "x.owner", tmp_path / "victim"
+    victim.write_text("mine")
+    owner.symlink_to(victim)
+    with entry_lock(lock):
+        assert f"process {os.getpid()} " in read_owner(lock)
+    assert victim.read_text() == "mine"
+    owner.unlink()
+    os.mkfifo(owner)
+    assert read_owner(lock) == "another process"
+    with entry_lock(lock):
+        assert f"process {os.getpid()} " in read_owner(lock)
+
+
+def test_a_part_that_is_a_link_is_not_gone_on_with(hub: Hub, home: Path, tmp_path: Path) -> None:
+    """Else the content would be written elsewhere."""
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"mine")
+    content = big_model()["model.safetensors"]
+    sha256 = hashlib.sha256(content).hexdigest()
+    place = home / f"hub/partial/sha256-{sha256}.{host_name()}-4194000-abcdef01"
+    state: dict[str, Any] = {
+        "format": 1,
+        "size": len(content),
+        "boot": boot_id(),
+        "done": [[0, 4]],
+        "synced": [],
+        "validators": {},
+    }
+    fill(place, {"state.json": json.dumps(state).encode()})
+    (place / "content").symlink_to(victim)
+    with Hub.open(tmp_path / "large", {"org/large": big_model()}) as large, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_ENDPOINT", large.url)
+        folder = pphub.download("hf:org/large")
+    assert (folder / "model.safetensors").read_bytes() == content
+    assert victim.read_bytes() == b"mine"
+    assert not (folder / "model.safetensors").resolve().is_symlink()
+
+
+def test_a_folder_that_vanishes_meanwhile_is_an_error(hub: Hub, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def removing(*arguments: Any) -> Any:
+        found = gather(*arguments)
+        shutil.rmtree(home / "hub/blobs")
+        return found
+
+    from pphub_cache.gather import gather
+
+    monkeypatch.setattr("pphub_cache.gather.gather", removing)
+    with pytest.raises(StorageFailed, match="has vanished"):
+        pphub.download(REPO)
+    monkeypatch.undo()
+    assert not list(home.glob("hub/snapshots/**/snapshot.json"))
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"7", b'{"pid": 1}', b"\xff"])

@@ -19,6 +19,7 @@ import re
 import socket
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -38,6 +39,7 @@ from hubs import (
     cut,
     edit,
     expiring,
+    fill,
     ignore_range,
     redirect,
     reset,
@@ -51,6 +53,7 @@ from pphub.obtain import fetch
 from pphub.select import Selection
 from pphub.source import Digest, Listing, RemoteFile
 from pphub_cache.partial import Partial
+from pphub_cache.process import boot_id, host_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -362,6 +365,57 @@ def test_content_without_a_hash_is_never_mixed(
     hub.on(WEIGHTS, changed(other))
     hub.on(WEIGHTS, edit(headers=none))
     assert (fetch_bare().folder / "w.bin").read_bytes() == other
+
+
+def test_content_without_a_hash_and_a_part_without_a_sign(
+    hub: Hub, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server ignores If-Range, and does not say what its part is of."""
+    other = bytes(reversed(WHOLE))
+    url = f"{hub.url}/{REPO}/resolve/main/{WEIGHTS}"
+    monkeypatch.setattr(pphub.resolve, "load_source", lambda _scheme: Bare(RemoteFile("w.bin", SIZE, None, url)))
+    replaced = changed(other)
+
+    def careless(asked: Asked, answer: Answer) -> Answer:
+        headers = {name: value for name, value in asked.headers.items() if name != "if-range"}
+        return edit(headers={"etag": None, "last-modified": None})(
+            asked, replaced(replace(asked, headers=headers), answer)
+        )
+
+    hub.on(WEIGHTS, cut(MIDDLE), times=1)
+    hub.on(WEIGHTS, lambda asked, answer: careless(asked, answer) if len(hub.gets(WEIGHTS)) > 1 else answer)
+    assert (fetch_bare().folder / "w.bin").read_bytes() == other
+
+
+def leave_gaps(home: Path, number: int) -> int:
+    """What several connections leave of the weights; returns how many bytes are missing."""
+    sha256 = hashlib.sha256(WHOLE).hexdigest()
+    step = SIZE // number
+    done = [[at, at + step - step // 4] for at in range(0, SIZE - step + 1, step)]
+    content = bytearray(SIZE)
+    for start, end in done:
+        content[start:end] = WHOLE[start:end]
+    state: dict[str, Any] = {"format": 1, "size": SIZE, "boot": boot_id(), "done": done, "synced": [], "validators": {}}
+    place = home / f"hub/partial/sha256-{sha256}.{host_name()}-4194000-abcdef01"
+    fill(place, {"content": bytes(content), "state.json": json.dumps(state).encode()})
+    return SIZE - sum(end - start for start, end in done)
+
+
+def test_one_answer_fills_all_gaps(hub: Hub, home: Path) -> None:
+    leave_gaps(home, 6)
+    hub.on(WEIGHTS, ignore_range(WHOLE))
+    check_whole(fetch(REPO))
+    assert hub.sent(WEIGHTS) <= SIZE + MiB
+
+
+def test_a_single_refusal_of_a_part_does_not_make_it_all_come_again_and_again(hub: Hub, home: Path) -> None:
+    leave_gaps(home, 6)
+    hub.on(WEIGHTS, lambda asked, answer: answer if len(hub.gets(WEIGHTS)) > 1 else status(416)(asked, answer))
+    hub.on(WEIGHTS, lambda asked, answer: cut(MiB)(asked, answer) if len(hub.gets(WEIGHTS)) == 2 else answer)
+    check_whole(fetch(REPO))
+    asked = ranges(hub.gets(WEIGHTS))
+    assert asked[1] is None  # as the server wanted it, until that was cut
+    assert None not in asked[2:]
 
 
 def test_compressed_and_cut(hub: Hub) -> None:

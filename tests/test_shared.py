@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import pphub
-from hubs import Hub, big_model, fill, slow, small_model, tiny_bert
-from pphub.errors import Corrupt, StorageFailed, UnsafeCheckpoint
+from hubs import Hub, big_model, cut, fill, slow, small_model, status, tiny_bert
+from pphub.errors import Corrupt, SourceUnavailable, StorageFailed, UnsafeCheckpoint
 from pphub_cache.partial import bytes_in
 from pphub_cache.progress import SilentProgress
 from pphub_cache.store import Store
@@ -99,6 +99,20 @@ def test_a_damaged_copy_of_huggingface_hub_is_not_believed(hub: Hub, tmp_path: P
     check(pphub.download(REPO), hub)
     assert hub.count(WEIGHTS) == 1
     assert blob.read_bytes() == content  # theirs is theirs
+
+
+def test_another_revision_that_modelscope_has_does_not_cost_what_is_here(hub: Hub, home: Path, tmp_path: Path) -> None:
+    """Weights of the same size, as other revisions and fine-tuned models have."""
+    content = MODEL[WEIGHTS]
+    other = tmp_path / "user/ms/models" / REPO / WEIGHTS
+    hub.on(WEIGHTS, cut(2 << 20), times=1)
+    hub.on(WEIGHTS, lambda asked, answer: status(500)(asked, answer) if "range" in asked.headers else answer)
+    with pytest.raises(SourceUnavailable):
+        pphub.download(REPO)
+    fill(other.parent, {WEIGHTS: bytes(len(content))})
+    hub.well()
+    check(pphub.download(REPO), hub)
+    assert hub.sent(WEIGHTS) < len(content) - (1 << 20)
 
 
 def test_what_modelscope_has_is_taken_over(hub: Hub, tmp_path: Path) -> None:

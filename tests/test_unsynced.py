@@ -247,6 +247,58 @@ def test_a_process_whose_note_was_removed_begins_another(home: Path) -> None:
     assert note.read_text().split()[1:] == ["b" * 64]
 
 
+def test_what_comes_while_its_note_is_settled_stays_noted(
+    hub: Hub, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large content is listed long before it has its place; another process looks for it in between."""
+    layout = Layout(home)
+    content, sha256 = b"large" * 100, hashlib.sha256(b"large" * 100).hexdigest()
+    monkeypatch.setattr("pphub_cache.unsynced._LARGE", 1)
+    pphub_cache.unsynced.expect(layout, sha256, len(content))
+    fetch(REPO)
+    (note,) = notes(home)
+    os.utime(note, (time.time() - 100,) * 2)
+    place = home / "arrived"
+
+    def arriving(path: Path) -> None:
+        sync(path)
+        if not layout.blob(sha256).exists():  # its line was the first, so it has been passed over by now
+            fill(home, {"arrived": content})
+            pphub_cache.store.Store(home).keep_blob(place, sha256)
+
+    from pphub_cache.atomic import sync_file as sync
+
+    monkeypatch.setattr("pphub_cache.unsynced.sync_file", arriving)
+    pphub_cache.unsynced._settle(layout, str(pphub_cache.process.boot_id()), print, own=True)
+    assert layout.blob(sha256).read_bytes() == content
+    assert any(sha256 in left.read_text() for left in notes(home))
+
+
+def test_what_another_machine_notes_while_its_note_is_mended_stays(hub: Hub, home: Path) -> None:
+    fetch(REPO)
+    cut_the_power(home)
+    (note,) = notes(home)
+    descriptor = os.open(note, os.O_WRONLY | os.O_APPEND)
+    begin_anew()
+    fetch(REPO)
+    assert not note.exists()
+    try:
+        assert not pphub_cache.unsynced._is_at(note, descriptor)  # so it begins another
+    finally:
+        os.close(descriptor)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
+def test_a_pipe_in_the_place_of_a_note_is_not_waited_for(hub: Hub, home: Path) -> None:
+    fetch(REPO)
+    (note,) = notes(home)
+    os.mkfifo(note.with_name("0-another-boot.x"))
+    begin_anew()
+    check_right(fetch(REPO).folder)
+    begin_anew()
+    assert [left.name for left in notes(home)] == [note.name]
+
+
 def test_a_note_that_the_power_cut_left_empty_says_that_nothing_was_stored(hub: Hub, home: Path) -> None:
     fetch(REPO)
     notes(home)[0].write_bytes(b"")

@@ -243,7 +243,8 @@ class _Gathering:
         resumable = file.digest is not None or file.size is not None
         with collect(store.layout.partial(want.key), file.size, resumable=resumable, alone=alone) as partial:
             first, places = want.offer, want.places
-            if copies := list(find_copies(want.repo, file)):
+            copies = [copy for copy in find_copies(want.repo, file) if not partial.done.count or _is(copy, want)]
+            if copies:
                 places = _CopiesFirst(copies[1:], want)
                 first = _local(copies[0], file)
             if want.sha256 is not None and file.size is not None:
@@ -269,6 +270,14 @@ class _Gathering:
         if needed > free:
             msg = f"the download needs {human_size(needed)}, and {folder} has {human_size(free)} free"
             raise StorageFailed(msg, hint="make room (`hub prune`, `hub remove`), or point PPNLP_HOME elsewhere")
+
+
+def _is(copy: Path, want: Want) -> bool:
+    """Whether a copy is the content: what is here already would be thrown away for another of the same size."""
+    try:
+        return want.sha256 is not None and sha256_of(copy) == want.sha256
+    except OSError:
+        return False
 
 
 def _local(path: Path, file: RemoteFile) -> Offer:

@@ -92,18 +92,18 @@ def _write_owner(path: Path) -> None:
     owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
     with contextlib.suppress(OSError):
         file = _owner_file(path)
-        try:
-            file.write_text(json.dumps(owner), encoding="utf-8")
-        except PermissionError:  # another user's; the folder is the group's
+        # Another user's, where the folder is the group's; or something that would be written through, or waited for.
+        if os.path.lexists(file) and (file.is_symlink() or not file.is_file() or not os.access(file, os.W_OK)):
             file.unlink()
-            file.write_text(json.dumps(owner), encoding="utf-8")
+        file.write_text(json.dumps(owner), encoding="utf-8")
         share(file)
 
 
 def read_owner(path: Path) -> str:
     """Who holds the lock, in words; says so when that is not known."""
     try:
-        owner = json.loads(_owner_file(path).read_text(encoding="utf-8"))
+        file = _owner_file(path)
+        owner = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
         return f"process {owner['pid']} on {owner['host']}, since {owner['since']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"

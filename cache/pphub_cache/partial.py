@@ -107,12 +107,14 @@ class Partial:
         with explain_os_errors("write a download", self.folder):
             return self.content.open("r+b", buffering=0)
 
-    def add(self, start: int, end: int) -> None:
-        """The bytes from start to end have been written; wakes whoever follows."""
+    def add(self, start: int, end: int) -> int:
+        """The bytes from start to end have been written; wakes whoever follows. How many of them are new."""
         with self.changed:
+            before = self.done.count
             self.done.add(start, end)
             self._save()
             self.changed.notify_all()
+            return self.done.count - before
 
     def mark(self, url: str, validator: str) -> None:
         """Remember what a server marks the content with, to notice when it changes."""
@@ -274,11 +276,15 @@ def _take_over(place: Path, folder: Path, *, resumable: bool, alone: bool) -> bo
 def _is_usable(folder: Path) -> bool:
     """Whether a part can be gone on with; one whose ledger is damaged, or which is another user's alone, cannot."""
     files = (folder / _CONTENT, folder / _STATE)
-    return bytes_in(folder) > 0 and all(path.is_file() and os.access(path, os.R_OK | os.W_OK) for path in files)
+    # A link would have the content written elsewhere.
+    own = all(path.is_file() and not path.is_symlink() for path in files) and not folder.is_symlink()
+    return own and all(os.access(path, os.R_OK | os.W_OK) for path in files) and bytes_in(folder) > 0
 
 
 def bytes_in(folder: Path) -> int:
     """How many bytes of a content were collected in a folder."""
+    if not (folder / _STATE).is_file():
+        return 0
     try:
         return Ranges((int(a), int(b)) for a, b in json.loads((folder / _STATE).read_bytes())["done"]).count
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import TYPE_CHECKING, Final
 
 from pphub.errors import UnsafeCheckpoint
@@ -57,14 +58,14 @@ def _problem(path: str, *, is_wanted: bool) -> str | None:
         return "is not valid Unicode"
     if max(sizes) > _MAX_SEGMENT_BYTES or sum(sizes) + len(sizes) > _MAX_PATH_BYTES:
         return "is too long"
-    if segments[0] == "snapshot.json":
+    if segments[0].casefold() == "snapshot.json":
         return "is the name of pphub's own record"
     return None
 
 
 def _clash(path: str, files: dict[str, str], folders: dict[str, str]) -> str | None:
-    """Whether the path equals an earlier one, or would on a file system that ignores case."""
-    folded = path.casefold()
+    """Whether the path equals an earlier one, or would where case, or how accents are written, makes no difference."""
+    folded = unicodedata.normalize("NFC", path).casefold()
     other = files.get(folded) or folders.get(folded)
     if other:
         return f"clashes with {other!r}"

@@ -182,8 +182,8 @@ class _Transfer:
             if self._line.ended.is_set():
                 raise Stopped from None  # that is why the connection broke
             self._release(claim)
-            if failure.kind == "parts":
-                self._whole = True
+            self._whole = failure.kind == "parts"  # the next time it may know again how to send parts
+            if self._whole:
                 self._choice.in_parts = False
             # What was thrown away and comes again is no progress.
             best, self._best = self._best, max(self._best, self._partial.done.count)
@@ -330,13 +330,18 @@ class _Transfer:
             raise Failed("wrong", _wrong_size(size, head.total))
         same = known is None or head.validator is None or head.validator == known
         here = self._partial.done.count > 0
-        if head.start == claim.at and (self._file.digest or not here or (same and known)):
+        # Without a hash nobody could tell at the end, so the server must say that it is the same.
+        if head.start == claim.at and (self._file.digest or not here or (known and head.validator == known)):
             return 0
         if helper:
             raise Failed("broken", "it sent another part of the file than it was asked for")
         self._choice.in_parts = False
         if same and head.start == 0 and (self._file.digest or known):
-            return claim.at  # it ignores ranges: what is here already goes by
+            with self._partial.changed:
+                claim.end = (
+                    self._partial.size
+                )  # it ignores ranges: what is here goes by, and all gaps are filled at once
+            return claim.at
         # Not what the first bytes were of; or without a hash nobody could tell at the end.
         self._begin_again()
         if head.start:
@@ -387,9 +392,9 @@ class _Transfer:
 
     def _note(self, start: int, end: int) -> None:
         if end > start:
-            self._partial.add(start, end)
+            new = self._partial.add(start, end)
             self._line.lanes.moved(end - start)
-            self._task.advance(end - start)
+            self._task.advance(new)
 
     # ------------------------------------------------------------------------------------------- verifying
 

@@ -5,7 +5,8 @@ machine runs, everybody reads what was written all the same. So before a process
 note ``hub/unsynced/<boot>.<owner>`` durable, and adds to it what it stores. Who opens the cache later syncs what an old
 note lists, which by then costs next to nothing, and removes the note. A note of another boot means that the machine may
 have stopped before that: what the note lists, and what was written since it was made, is read and hashed before any of
-it is believed. Whoever may write to the cache does that once, for all; others do it for what they use.
+it is believed. Whoever may write to the cache does that once, for all; others do it for what they use. A note that is
+to be removed is renamed before it is read: its process, if it is alive, begins another one.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import re
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from pphub.errors import StorageFailed
 from pphub.units import human_size
@@ -38,6 +39,7 @@ _OLD: Final = 60.0  # seconds; kernels keep what was written to themselves for h
 _HOUR: Final = 3_600_000_000_000  # nanoseconds that a clock may have been put back
 _LARGE: Final = 16 << 20  # a content of so many bytes is worth waiting until the disk has its line
 _NOTES: Final[dict[Path, Path]] = {}  # folder of the notes → this process's own
+_SETTLED: Final = ".old"  # what a note is called that is being settled
 _LISTED: Final[set[tuple[Path, str]]] = set()  # what the disk has of them: note and sha256
 _NOTING: Final = threading.Lock()
 _DOUBTS: Final[dict[tuple[Path, str], Doubts]] = {}  # by cache and boot
@@ -106,9 +108,17 @@ def _append(note: Path, sha256: str, *, durable: bool) -> bool:
         if durable:
             os.fsync(descriptor)
             _LISTED.add((note, sha256))
-        return os.fstat(descriptor).st_nlink > 0
+        return _is_at(note, descriptor)
     finally:
         os.close(descriptor)
+
+
+def _is_at(note: Path, descriptor: int) -> bool:
+    """Whether an open note still has its name: one that is being settled has another."""
+    try:
+        return os.path.samestat(note.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 # -- believing -----------------------------------------------------------------------------------------------
@@ -151,13 +161,20 @@ class Doubts:
     def add(self, note: Path) -> None:
         """Take in what a note says; if it cannot be read, everything is in doubt."""
         begin = 0
-        with contextlib.suppress(OSError, ValueError), note.open("rb") as stream:
+        with contextlib.suppress(OSError, ValueError), _open(note) as stream:
             if not os.fstat(stream.fileno()).st_size:
                 return  # the power went before anything was stored
             first = stream.readline(32)
             self.listed.update(_hashes(stream))
             begin = min(int(first), os.fstat(stream.fileno()).st_mtime_ns) - _HOUR
         self.since = begin if self.since is None else min(begin, self.since)
+
+
+def _open(note: Path) -> BinaryIO:
+    """Open a note; a pipe in its place would be waited for."""
+    if not note.is_file():
+        raise FileNotFoundError(note)
+    return note.open("rb")
 
 
 def _hashes(lines: Iterable[bytes]) -> Iterator[str]:
@@ -209,6 +226,13 @@ def _notes(layout: Layout) -> list[Path]:
         return []
 
 
+def _take(note: Path) -> Path:
+    """Rename a note, so that nothing is added to it any more."""
+    if note.name.endswith(_SETTLED):  # by one who did not come to its end
+        return note
+    return note.rename(note.with_name(f"{note.name}{_SETTLED}"))
+
+
 def _doubts(notes: Iterable[Path]) -> Doubts:
     doubts = Doubts()
     for note in notes:
@@ -220,17 +244,13 @@ def _sync_noted(layout: Layout, note: Path) -> None:
     """Sync what an old note of this boot lists, and remove it; its process may be alive, and begins another."""
     if time.time() - note.stat().st_mtime < _OLD:
         return
-    with note.open("rb") as stream:
+    taken = _take(note)
+    with _open(taken) as stream:
         for sha256 in _hashes(stream):
-            _sync_blob(layout, sha256)
-        note.unlink()
-        for sha256 in _hashes(stream):  # added meanwhile
-            _sync_blob(layout, sha256)
-
-
-def _sync_blob(layout: Layout, sha256: str) -> None:
-    with contextlib.suppress(FileNotFoundError):  # not yet: who stores it looks for the note again; or not any more
-        sync_file(layout.blob(sha256))
+            # Not yet there: who stores it looks for the note again. Or not any more.
+            with contextlib.suppress(FileNotFoundError):
+                sync_file(layout.blob(sha256))
+    taken.unlink()
 
 
 def _mend(layout: Layout, boot: str, tell: Callable[[str], None]) -> Doubts:
@@ -243,8 +263,12 @@ def _mend(layout: Layout, boot: str, tell: Callable[[str], None]) -> Doubts:
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(StorageFailed):
             stack.enter_context(entry_lock(layout.lock("care", "unsynced"), on_wait=wait))
-        notes = [note for note in _notes(layout) if not note.name.startswith(f"{boot}.")]
-        doubts = _doubts(notes)
+        notes = []
+        for note in _notes(layout):
+            if not note.name.startswith(f"{boot}."):
+                with contextlib.suppress(OSError):  # another has taken it, or it is not ours to take
+                    notes.append(_take(note))
+        doubts = _doubts(note for note in _notes(layout) if not note.name.startswith(f"{boot}."))
         blobs = list(_doubted(layout, doubts))
         if size := sum(size for _, size in blobs):
             tell(f"{human_size(size)} were stored before a restart, or by another machine; they are read once")
@@ -252,7 +276,7 @@ def _mend(layout: Layout, boot: str, tell: Callable[[str], None]) -> Doubts:
             return doubts
         for note in notes:
             with contextlib.suppress(OSError):
-                note.unlink()
+                (note.rmdir if note.is_dir() else note.unlink)()
     return Doubts()
 
 

@@ -9,7 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pphub.errors import Corrupt, FileNotInModel, NotCached, NotFound, PphubError, RevisionNotFound, UnsafeCheckpoint
+from pphub.errors import (
+    Corrupt,
+    FileNotInModel,
+    NotCached,
+    NotFound,
+    PphubError,
+    RevisionNotFound,
+    StorageFailed,
+    UnsafeCheckpoint,
+)
 from pphub.resolve import ask
 from pphub.source import Listing
 from pphub_cache.lock import entry_lock
@@ -127,6 +136,9 @@ def _download_listing(
         missing = set(snapshot.missing(wanted))
         if missing:
             snapshot = _fetch_missing(listing, missing, snapshot, store, progress, more)
+            if gone := [path for path in missing if not (snapshot.folder / path).is_file()]:
+                msg = f"{snapshot.folder / gone[0]} has vanished: somebody has removed files of the cache meanwhile"
+                raise StorageFailed(msg, hint="see what else is at work there, and do it again")
             store.record(snapshot)
         for name in refs - {listing.commit}:
             store.point(listing.source, listing.repo, name, listing.commit)
