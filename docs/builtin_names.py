@@ -111,7 +111,9 @@ def by_name(name: str, models: list[Any], tokenizers: list[Any]) -> dict[str, An
     for kind in {kind.config_class for kind in models if has_rules(kind)}:
         if name in kind.pretrained_init_configuration:
             config = kind(**kind.pretrained_init_configuration[name]).to_dict()
-            facts["config"] = {key: config[key] for key in inspect.signature(kind.__init__).parameters if key in config}
+            known = {key: config[key] for key in inspect.signature(kind.__init__).parameters if key in config}
+            # Reformer's defaults are tuples, which a config.json has as lists.
+            facts["config"] = {key: list(each) if isinstance(each, tuple) else each for key, each in known.items()}
     return facts
 
 
