@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -602,6 +603,42 @@ def test_a_waiter_is_told_once_whom_it_waits_for(tmp_path: Path) -> None:
     holder.join()
     assert len(told) == 1
     assert f"process {os.getpid()} on " in told[0]
+
+
+INTERRUPTED = """
+import sys
+from pathlib import Path
+from pphub_cache.lock import entry_lock
+try:
+    with entry_lock(Path(sys.argv[1]), on_wait=lambda owner: print("waiting", flush=True)):
+        print("got it")
+except KeyboardInterrupt:
+    print("gave up")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process there")
+def test_who_waits_can_give_up(tmp_path: Path) -> None:
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with entry_lock(tmp_path / "x.lock"):
+        command = [sys.executable, "-c", INTERRUPTED, str(tmp_path / "x.lock")]
+        waiter = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
+        assert waiter.stdout is not None
+        assert waiter.stdout.readline() == "waiting\n"
+        time.sleep(0.1)
+        waiter.send_signal(signal.SIGINT)
+        assert waiter.communicate(timeout=30)[0] == "gave up\n"
+
+
+def test_a_file_system_without_locks_is_as_one_that_grants_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    with entry_lock(tmp_path / "x.lock") as alone:
+        assert alone
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with entry_lock(tmp_path / "x.lock") as alone:
+        assert not alone
 
 
 def test_nobody_is_bothered_about_a_short_wait(tmp_path: Path) -> None:

@@ -8,8 +8,11 @@ The lock saves double work.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import stat
+import sys
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +26,8 @@ __all__ = ["claim", "entry_lock", "is_locked", "read_owner"]
 
 _MOMENT: Final = 0.2  # seconds
 _POLL: Final = 0.02  # seconds
+# A file system without locks is as one that grants all of them.
+_NO_LOCKS: Final = frozenset({errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK})
 
 
 @contextlib.contextmanager
@@ -36,41 +41,85 @@ def entry_lock(path: Path, *, on_wait: Callable[[str], None] = lambda _owner: No
     Raises:
         StorageFailed: the lock file cannot be made.
     """
-    from filelock import FileLock, Timeout  # takes a while to import, and often nothing is locked
-
     with explain_os_errors(f"lock {path.name}", path.parent):
         make_folder(path.parent)
-        lock = FileLock(str(path), mode=file_mode(path.parent))
-        try:
-            # A moment, in which an owner that has only just got it can write down who it is.
-            lock.acquire(timeout=_MOMENT, poll_interval=_POLL)
-        except Timeout:
-            on_wait(f"{read_owner(path)} is at it; Ctrl-C gives up, and nothing is lost")
-            lock.acquire(poll_interval=_POLL)
+        release = _wait_for(path, on_wait)
     try:
         _write_owner(path)
         # On some network file systems every lock is granted at once.
         yield is_locked(path)
     finally:
-        lock.release()
+        release()
 
 
 @contextlib.contextmanager
 def claim(path: Path) -> Iterator[bool]:
     """Hold a lock if it is free at once, which is the value; does not wait."""
-    from filelock import FileLock, Timeout
-
     make_folder(path.parent)
-    lock = FileLock(str(path), mode=file_mode(path.parent))
+    release = _acquire(path, wait=False)
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
+        yield release is not None
     finally:
-        lock.release()
+        if release is not None:
+            release()
+
+
+def _wait_for(path: Path, on_wait: Callable[[str], None]) -> Callable[[], None]:
+    end = time.monotonic() + _MOMENT
+    while (release := _acquire(path, wait=False)) is None:
+        if time.monotonic() > end:  # until then an owner that has only just got it can write down who it is
+            on_wait(f"{read_owner(path)} is at it; Ctrl-C gives up, and nothing is lost")
+            release = _acquire(path, wait=True)
+            break
+        time.sleep(_POLL)
+    assert release is not None  # noqa: S101  it was waited for
+    return release
+
+
+def _acquire(path: Path, *, wait: bool) -> Callable[[], None] | None:
+    """Lock a file; returns what unlocks it, or None when another holds the lock and it is not waited for."""
+    if sys.platform == "win32":
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(str(path))
+        try:
+            lock.acquire(timeout=-1 if wait else 0, poll_interval=_POLL)
+        except Timeout:
+            return None
+        return lock.release
+    # The kernel wakes those who wait, in turn, and takes a lock back from the dead; filelock looks again and again, and
+    # its import is a sixth of a start.
+    import fcntl
+
+    mode = file_mode(path.parent)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    try:
+        if stat.S_IMODE(os.fstat(descriptor).st_mode) != mode:
+            with contextlib.suppress(OSError):  # another user's
+                os.fchmod(descriptor, mode)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return lambda: _unlock(descriptor)
+
+
+def _unlock(descriptor: int) -> None:
+    if sys.platform != "win32":
+        import fcntl
+
+        try:
+            with contextlib.suppress(OSError):  # where there are no locks
+                fcntl.flock(descriptor, fcntl.LOCK_UN)  # also for a child that has inherited the file
+        finally:
+            os.close(descriptor)
 
 
 def is_locked(path: Path) -> bool:

@@ -25,7 +25,6 @@ __all__ = ["run"]
 _PACKAGES: Final = (
     "huggingface_hub",
     "requests",
-    "filelock",
     "numpy",
     "modelscope-hub",
     "paddlepaddle",
