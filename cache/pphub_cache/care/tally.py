@@ -14,10 +14,9 @@ if TYPE_CHECKING:
     from pphub_cache.care.inventory import Held
     from pphub_cache.layout import Layout
 
-__all__ = ["FOLDERS", "Kept", "Model", "Tally", "take_stock"]
+__all__ = ["Kept", "Model", "Tally", "take_stock"]
 
-FOLDERS: Final = "file"
-"""The source of what was converted from a folder elsewhere; its model has conversions, and no snapshots."""
+_FOLDERS: Final = "file"  # the source of what was converted from a folder elsewhere: a model without snapshots
 
 
 @dataclass(slots=True)
@@ -117,13 +116,12 @@ def take_stock(layout: Layout, is_whole: Callable[[Held], bool]) -> Tally:
     for conversion in conversions(layout):
         size = conversion.weights[1] if conversion.weights else 0
         converted += size
-        for place in {(source, repo) for source, repo, _ in conversion.origins}:
-            if place not in models and place[0] == FOLDERS:
-                models[place] = Model(str(layout.home), *place)
-            if place not in models:
-                continue
-            models[place].conversions.append(conversion.folder)
-            models[place].converted += size
+        for place in {origin[:2] for origin in conversion.origins}:
+            if place[0] == _FOLDERS:
+                models.setdefault(place, Model(str(layout.home), *place))
+            if known := models.get(place):
+                known.conversions.append(conversion.folder)
+                known.converted += size
     return Tally(tuple(models[place] for place in sorted(models)), sum(sizes.values()), converted)
 
 

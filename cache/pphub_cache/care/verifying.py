@@ -98,14 +98,14 @@ class Work:
         findings: what is known without reading.
         conversions: those among what is read whose records can be read, and the cache homes that have them: what
             they were made of is for others to prove.
-        snapshots: those among what is read, and their cache homes.
+        snapshots: those among what is read.
     """
 
     claims: dict[tuple[int, int], list[Claim]] = field(default_factory=dict)
     size: int = 0
     findings: list[Finding] = field(default_factory=list)
     conversions: list[tuple[str, Conversion]] = field(default_factory=list)
-    snapshots: list[tuple[str, Held]] = field(default_factory=list)
+    snapshots: list[Held] = field(default_factory=list)
 
     @property
     def files(self) -> int:
@@ -168,7 +168,7 @@ def _plan_snapshot(layout: Layout, held: Held, work: Work) -> None:
     if held.state == "damaged":
         record = claim_in(layout, held, SNAPSHOT_FILE, 0, "")
         work.findings.append(Finding(record, "damaged", "it cannot be read, so what the snapshot holds is not known"))
-    work.snapshots.append((os.fspath(layout.home), held))
+    work.snapshots.append(held)
     _plan_files(layout, held, held.stored(), work)
 
 

@@ -235,7 +235,7 @@ def _with_alignments(findings: list[Finding], work: Work, *, read: bool) -> list
 
 def _refuted(work: Work) -> Iterator[tuple[_Place, list[str]]]:
     """Downloads whose publisher's proof is of other files; these are as they were published, so none of them is bad."""
-    for _, held in work.snapshots:
+    for held in work.snapshots:
         stored = {path: sha256 for path, _, sha256 in held.stored()}
         folder = Path(held.folder)
         # A file of the name may be about something else.
