@@ -20,7 +20,8 @@ __all__ = ["Blocks", "HashedFile", "Written", "keep_memory"]
 
 _BLOCK: Final = 1 << 20  # bytes turned, written and hashed at a time: as much as a processor keeps at hand
 _AHEAD: Final = 32  # blocks that may be written and not hashed yet; they stay in memory
-_STRIP: Final = 32  # columns
+_STRIP: Final = 128  # columns
+_GAP: Final = 64  # bytes
 _KEPT: Final = 31 << 20  # bytes; the most that the allocator can be brought to
 
 
@@ -139,10 +140,17 @@ def _blocks(array: Array) -> Iterator[memoryview]:
 
 
 def _turned(rows: Array) -> Array:
-    """Rows of a transposed matrix, row-major; in strips, which is twice as fast as numpy's way."""
+    """Rows of a transposed matrix, row-major; in strips, which is two to four times as fast as numpy's way."""
+    height, width = rows.shape
     turned = np.empty(rows.shape, rows.dtype)
-    for start in range(0, rows.shape[1], _STRIP):
-        turned[:, start : start + _STRIP] = rows[:, start : start + _STRIP]
+    # A strip's lines lie a power of two apart in most models, where they push each other out of the processor's
+    # cache; with a gap between them they do not.
+    spaced = np.empty((_STRIP, height + _GAP // rows.itemsize), rows.dtype)[:, :height]
+    for start in range(0, width, _STRIP):
+        strip = rows[:, start : start + _STRIP].T
+        lines = spaced[: len(strip)]
+        lines[...] = strip
+        turned[:, start : start + _STRIP] = lines.T
     return turned
 
 
