@@ -22,7 +22,7 @@ __all__ = ["CHUNK", "Follower", "Hasher", "Hashing", "sha256_of"]
 CHUNK: Final = 1 << 20
 """Bytes of a download that are read at a time."""
 
-_BLOCK: Final = 256 << 10  # of a file: as much as stays close to the processor
+_BLOCK: Final = 1 << 20  # of a file: between two of them, other threads may keep this one waiting
 
 
 class Hasher:

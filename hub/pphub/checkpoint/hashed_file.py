@@ -75,15 +75,27 @@ class HashedFile:
         self._stream = stream
         self._digest = hashlib.sha256()
         self._whole, self._payloads = _Hashing(), _Hashing()
+        self._between = bytearray()  # not hashed yet: handing over takes longer than hashing a few bytes
         self.position = 0
 
-    def write(self, data: bytes | memoryview, digest: Any = None) -> None:
-        """Append bytes, which must not change any more; ``digest`` takes them as well."""
+    def write(self, data: bytes) -> None:
+        """Append a few bytes, such as those between two arrays."""
         self._stream.write(data)
-        self._whole.put(self._digest, data)
-        if digest is not None:
-            self._payloads.put(digest, data)
+        self._between += data
         self.position += len(data)
+
+    def _write_block(self, block: memoryview, digest: Any) -> None:
+        """Append bytes of an array, which must not change any more; ``digest`` takes them as well."""
+        self._hand_over()
+        self._stream.write(block)
+        self._whole.put(self._digest, block)
+        self._payloads.put(digest, block)
+        self.position += len(block)
+
+    def _hand_over(self) -> None:
+        if self._between:
+            self._whole.put(self._digest, bytes(self._between))
+            self._between.clear()
 
     def write_array(self, values: Array | Blocks) -> Written:
         """Append values, row-major; they must not change any more."""
@@ -91,11 +103,12 @@ class HashedFile:
         if values.nbytes:
             for array in [values] if isinstance(values, np.ndarray) else values.blocks():
                 for block in _blocks(array):
-                    self.write(block, digest)
+                    self._write_block(block, digest)
         return Written(offset, values.nbytes, digest)
 
     def finish(self) -> tuple[int, str]:
         """Returns the size in bytes and the sha256 of the whole; waits until all is hashed."""
+        self._hand_over()
         self.stop()
         return self.position, self._digest.hexdigest()
 

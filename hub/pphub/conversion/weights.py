@@ -35,7 +35,7 @@ __all__ = ["TORCH_FILE", "WEIGHTS_FILE", "stream_weights", "write_weights"]
 
 WEIGHTS_FILE: Final = "model_state.pdparams"
 TORCH_FILE: Final = "model.safetensors"
-_SYNC_SECONDS: Final = 0.1
+_SYNC_SECONDS: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
