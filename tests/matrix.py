@@ -116,6 +116,26 @@ class Row:
         return "-".join(filter(None, (self.family, self.torch_class, self.label)))
 
 
+ENCODER: dict[str, Any] = {
+    "vocab_size": 60,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 24,
+    "max_position_embeddings": 32,
+}
+"""Settings of a tiny encoder, by the names that most families have."""
+
+
+def rows_of(family: str, config_class: str, tiny: Mapping[str, Any], **usual: Any) -> Callable[..., Row]:
+    """What makes the rows of a family: of a torch class, ``settings`` beside the tiny ones, and what else a row has."""
+
+    def row(torch_class: str, *, settings: Mapping[str, Any] | None = None, **more: Any) -> Row:
+        return Row(family, torch_class, config_class, {**tiny, **(settings or {})}, **(usual | more))
+
+    return row
+
+
 def all_rows() -> list[Row]:
     """The rows of every file in ``rows``."""
     names = sorted(module.name for module in pkgutil.iter_modules(rows.__path__))

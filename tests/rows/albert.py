@@ -2,24 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from matrix import ENCODER, rows_of
 
-from matrix import Row
-
-TINY: dict[str, Any] = {
-    "vocab_size": 60,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 24,
-    "max_position_embeddings": 32,
-    "embedding_size": 12,
-}
-
-
-def _row(torch_class: str, **more: Any) -> Row:
-    return Row("albert", torch_class, "AlbertConfig", TINY | more.pop("settings", {}), **more)
-
+TINY = ENCODER | {"embedding_size": 12}
+_row = rows_of("albert", "AlbertConfig", TINY)
 
 ROWS = [
     _row("AlbertModel"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from matrix import Inputs, Row, ask_seq2seq
+from matrix import Inputs, ask_seq2seq, rows_of
 
 TINY: dict[str, Any] = {"vocab_size": 60, "d_model": 16, "max_position_embeddings": 32}
 TINY |= {"encoder_layers": 2, "encoder_attention_heads": 4, "encoder_ffn_dim": 24}
@@ -20,9 +20,7 @@ def ended(config: Any) -> list[Inputs]:
     return asked
 
 
-def _row(torch_class: str, **more: Any) -> Row:
-    return Row("bart", torch_class, "BartConfig", TINY | more.pop("settings", {}), **({"ask": "seq2seq"} | more))
-
+_row = rows_of("bart", "BartConfig", TINY, ask="seq2seq")
 
 ROWS = [
     _row("BartModel"),

@@ -4,18 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from matrix import Row
+from matrix import ENCODER, rows_of
 
-TINY: dict[str, Any] = {
-    "vocab_size": 60,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 24,
-    "max_position_embeddings": 32,
-    "attention_type": "original_full",
-    "hidden_act": "gelu",
-}
+TINY = ENCODER | {"attention_type": "original_full", "hidden_act": "gelu"}
 OTHER: dict[str, Any] = {
     "num_hidden_layers": 3,
     "num_attention_heads": 2,
@@ -28,9 +19,7 @@ OTHER: dict[str, Any] = {
     "num_random_blocks": 2,
 }
 
-
-def _row(torch_class: str, **more: Any) -> Row:
-    return Row("big_bird", torch_class, "BigBirdConfig", TINY | more.pop("settings", {}), **more)
+_row = rows_of("big_bird", "BigBirdConfig", TINY)
 
 
 # Where the decoder has a bias of its own, torch keeps this one and does not use it.

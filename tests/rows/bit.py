@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from matrix import Inputs, Row
+from matrix import Inputs, rows_of
 
 # More stages make more of what single precision cannot tell.
 TINY: dict[str, Any] = {"embedding_size": 16, "hidden_sizes": [8, 24], "depths": [2, 1], "num_groups": 2}
@@ -21,9 +21,7 @@ def _image(config: Any) -> list[Inputs]:
     return [{"pixel_values": values.astype(np.float32)}]
 
 
-def _row(torch_class: str, **more: Any) -> Row:
-    return Row("bit", torch_class, "BitConfig", TINY | more.pop("settings", {}), ask=_image, **more)
-
+_row = rows_of("bit", "BitConfig", TINY, ask=_image)
 
 ROWS = [
     _row("BitModel"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from matrix import Inputs, Row, ask_seq2seq
+from matrix import Inputs, ask_seq2seq, rows_of
 
 TINY: dict[str, Any] = {"vocab_size": 60, "d_model": 16, "max_position_embeddings": 32}
 TINY |= {"encoder_layers": 2, "encoder_attention_heads": 4, "encoder_ffn_dim": 24}
@@ -16,10 +16,7 @@ def unpadded(config: Any) -> list[Inputs]:
     return ask_seq2seq(config)[:1]
 
 
-def _row(torch_class: str, **more: Any) -> Row:
-    settings = TINY | more.pop("settings", {})
-    return Row("blenderbot", torch_class, "BlenderbotConfig", settings, **({"ask": unpadded} | more))
-
+_row = rows_of("blenderbot", "BlenderbotConfig", TINY, ask=unpadded)
 
 ROWS = [
     _row("BlenderbotModel"),

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from matrix import Row
+from matrix import rows_of
 from rows.blenderbot import TINY, unpadded
 
-
-def _row(torch_class: str, **more: Any) -> Row:
-    settings = TINY | more.pop("settings", {})
-    return Row("blenderbot_small", torch_class, "BlenderbotSmallConfig", settings, **({"ask": unpadded} | more))
-
+_row = rows_of("blenderbot_small", "BlenderbotSmallConfig", TINY, ask=unpadded)
 
 ROWS = [
     _row("BlenderbotSmallModel"),

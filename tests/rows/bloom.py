@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from matrix import Row
+from matrix import rows_of
 
 TINY: dict[str, Any] = {"vocab_size": 60, "hidden_size": 16, "n_layer": 2, "n_head": 4}
 
-
-def _row(torch_class: str, **more: Any) -> Row:
-    return Row("bloom", torch_class, "BloomConfig", TINY | more.pop("settings", {}), **more)
-
+_row = rows_of("bloom", "BloomConfig", TINY)
 
 ROWS = [
     _row("BloomModel"),

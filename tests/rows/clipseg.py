@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from matrix import Inputs, Row, ask_ids, ask_image
+from matrix import Inputs, ask_ids, ask_image, rows_of
 
 TEXT: dict[str, Any] = {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4}
 TEXT |= {"intermediate_size": 24, "max_position_embeddings": 32, "eos_token_id": 59}
@@ -29,9 +29,7 @@ def _both(config: Any) -> list[Inputs]:
     return [text | image for text in texts] + [texts[0] | larger]
 
 
-def _row(torch_class: str, **more: Any) -> Row:
-    return Row("clipseg", torch_class, "CLIPSegConfig", TINY | more.pop("settings", {}), ask=_both, **more)
-
+_row = rows_of("clipseg", "CLIPSegConfig", TINY, ask=_both)
 
 ROWS = [
     _row("CLIPSegModel"),

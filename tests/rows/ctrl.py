@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from matrix import Row
+from matrix import rows_of
 
 TINY: dict[str, Any] = {"vocab_size": 60, "n_embd": 16, "n_layer": 2, "n_head": 4, "n_positions": 32, "dff": 24}
 TINY |= {"pad_token_id": 0}
 
-
-def _row(torch_class: str, **more: Any) -> Row:
-    return Row("ctrl", torch_class, "CTRLConfig", TINY | more.pop("settings", {}), **more)
-
+_row = rows_of("ctrl", "CTRLConfig", TINY)
 
 ROWS = [
     _row("CTRLModel"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from matrix import Row
+from matrix import rows_of
 
 TINY: dict[str, Any] = {
     "vocab_size": 60,
@@ -15,10 +15,7 @@ TINY: dict[str, Any] = {
     "max_position_embeddings": 32,
 }
 
-
-def _row(torch_class: str, **more: Any) -> Row:
-    return Row("distilbert", torch_class, "DistilBertConfig", TINY | more.pop("settings", {}), **more)
-
+_row = rows_of("distilbert", "DistilBertConfig", TINY)
 
 ROWS = [
     _row("DistilBertModel"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from matrix import Inputs, Row, ask_ids
+from matrix import Inputs, ask_ids, rows_of
 
 TINY: dict[str, Any] = {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4}
 TINY |= {"pad_token_id": 0}
@@ -15,9 +15,7 @@ def _unpadded(config: Any) -> list[Inputs]:
     return ask_ids(config)[:1]
 
 
-def _row(torch_class: str, **more: Any) -> Row:
-    return Row("falcon", torch_class, "FalconConfig", TINY | more.pop("settings", {}), **more)
-
+_row = rows_of("falcon", "FalconConfig", TINY)
 
 ROWS = [
     _row("FalconModel"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from matrix import Row
+from matrix import rows_of
 
 TINY: dict[str, Any] = {
     "vocab_size": 60,
@@ -16,10 +16,7 @@ TINY: dict[str, Any] = {
     "num_decoder_layers": 1,
 }
 
-
-def _row(torch_class: str, **more: Any) -> Row:
-    return Row("funnel", torch_class, "FunnelConfig", TINY | more.pop("settings", {}), **more)
-
+_row = rows_of("funnel", "FunnelConfig", TINY)
 
 ROWS = [
     _row("FunnelModel"),

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from matrix import Row
+from matrix import rows_of
 
 TINY: dict[str, Any] = {"vocab_size": 60, "n_embd": 16, "n_layer": 2, "n_head": 4, "n_positions": 32}
 TINY |= {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2}
 
-
-def _row(torch_class: str, **more: Any) -> Row:
-    return Row("gpt2", torch_class, "GPT2Config", TINY | more.pop("settings", {}), **more)
-
+_row = rows_of("gpt2", "GPT2Config", TINY)
 
 ROWS = [
     _row("GPT2Model"),

@@ -6,17 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from matrix import Inputs, Row, ask_ids
+from matrix import ENCODER, Inputs, ask_ids, rows_of
 
-TINY: dict[str, Any] = {
-    "vocab_size": 60,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 24,
-    "max_position_embeddings": 32,
-    "max_2d_position_embeddings": 32,
-}
+TINY = ENCODER | {"max_2d_position_embeddings": 32}
 
 
 def boxes(config: Any) -> list[Inputs]:
@@ -25,9 +17,7 @@ def boxes(config: Any) -> list[Inputs]:
     return [{**inputs, "bbox": np.concatenate([corners, corners + 5], axis=-1)} for inputs in ask_ids(config)]
 
 
-def _row(torch_class: str, **more: Any) -> Row:
-    return Row("layoutlm", torch_class, "LayoutLMConfig", TINY | more.pop("settings", {}), **more)
-
+_row = rows_of("layoutlm", "LayoutLMConfig", TINY)
 
 ROWS = [
     _row("LayoutLMModel", ask=boxes),

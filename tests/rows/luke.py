@@ -6,18 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from matrix import Inputs, Row, ask_ids
+from matrix import ENCODER, Inputs, ask_ids, rows_of
 
-TINY: dict[str, Any] = {
-    "vocab_size": 60,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 24,
-    "max_position_embeddings": 32,
-    "entity_vocab_size": 20,
-    "entity_emb_size": 12,
-}
+TINY = ENCODER | {"entity_vocab_size": 20, "entity_emb_size": 12}
 
 
 def entities(config: Any) -> list[Inputs]:
@@ -42,9 +33,7 @@ def spans(config: Any) -> list[Inputs]:
     ]
 
 
-def _row(torch_class: str, **more: Any) -> Row:
-    return Row("luke", torch_class, "LukeConfig", TINY | more.pop("settings", {}), **more)
-
+_row = rows_of("luke", "LukeConfig", TINY)
 
 ROWS = [
     _row("LukeModel", ask=entities),

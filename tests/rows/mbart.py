@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from matrix import Row
+from matrix import rows_of
 from rows.bart import TINY, ended
 
-
-def _row(torch_class: str, **more: Any) -> Row:
-    return Row("mbart", torch_class, "MBartConfig", TINY | more.pop("settings", {}), **({"ask": "seq2seq"} | more))
-
+_row = rows_of("mbart", "MBartConfig", TINY, ask="seq2seq")
 
 ROWS = [
     _row("MBartModel"),

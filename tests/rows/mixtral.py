@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from matrix import Broken, Row
+from matrix import Broken, rows_of
 
 TINY: dict[str, Any] = {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4}
 TINY |= {"num_key_value_heads": 2, "intermediate_size": 24, "max_position_embeddings": 32, "num_local_experts": 4}
@@ -14,10 +14,7 @@ BROKEN = Broken(
     "it expects indices of paddle.where in columns, as they were before 3.0", "Broadcast dimension mismatch"
 )
 
-
-def _row(torch_class: str, **more: Any) -> Row:
-    return Row("mixtral", torch_class, "MixtralConfig", TINY | more.pop("settings", {}), broken=BROKEN, **more)
-
+_row = rows_of("mixtral", "MixtralConfig", TINY, broken=BROKEN)
 
 ROWS = [
     _row("MixtralModel"),

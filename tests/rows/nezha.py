@@ -2,24 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from matrix import ENCODER, rows_of
 
-from matrix import Row
-
-TINY: dict[str, Any] = {
-    "vocab_size": 60,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 24,
-    "max_position_embeddings": 32,
-    "max_relative_position": 3,
-}
-
-
-def _row(torch_class: str, **more: Any) -> Row:
-    return Row("nezha", torch_class, "NezhaConfig", TINY | more.pop("settings", {}), own="nezha_of_torch", **more)
-
+TINY = ENCODER | {"max_relative_position": 3}
+_row = rows_of("nezha", "NezhaConfig", TINY, own="nezha_of_torch")
 
 ROWS = [
     _row("NezhaModel"),

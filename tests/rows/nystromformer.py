@@ -6,16 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from matrix import Inputs, Row
+from matrix import ENCODER, Inputs, rows_of
 
-TINY: dict[str, Any] = {
-    "vocab_size": 60,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 24,
-    "max_position_embeddings": 32,
-}
+TINY = ENCODER
 
 
 def eight(config: Any) -> list[Inputs]:
@@ -23,9 +16,7 @@ def eight(config: Any) -> list[Inputs]:
     return [{"input_ids": np.arange(8, 24, dtype=np.int64).reshape(2, 8)}]
 
 
-def _row(torch_class: str, **more: Any) -> Row:
-    return Row("nystromformer", torch_class, "NystromformerConfig", TINY | more.pop("settings", {}), **more)
-
+_row = rows_of("nystromformer", "NystromformerConfig", ENCODER)
 
 ROWS = [
     _row("NystromformerModel"),

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from matrix import Row
+from matrix import rows_of
 
 TINY: dict[str, Any] = {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4}
 TINY |= {"ffn_dim": 24, "max_position_embeddings": 32}
 
-
-def _row(torch_class: str, **more: Any) -> Row:
-    return Row("opt", torch_class, "OPTConfig", TINY | more.pop("settings", {}), **more)
-
+_row = rows_of("opt", "OPTConfig", TINY)
 
 ROWS = [
     _row("OPTModel"),

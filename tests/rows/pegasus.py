@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from matrix import Row
+from matrix import rows_of
 
 TINY: dict[str, Any] = {"vocab_size": 60, "d_model": 16, "max_position_embeddings": 32}
 TINY |= {"encoder_layers": 2, "encoder_attention_heads": 4, "encoder_ffn_dim": 24}
 TINY |= {"decoder_layers": 3, "decoder_attention_heads": 2, "decoder_ffn_dim": 28}
 
-
-def _row(torch_class: str, **more: Any) -> Row:
-    return Row("pegasus", torch_class, "PegasusConfig", TINY | more.pop("settings", {}), **({"ask": "seq2seq"} | more))
-
+_row = rows_of("pegasus", "PegasusConfig", TINY, ask="seq2seq")
 
 ROWS = [
     _row("PegasusModel"),

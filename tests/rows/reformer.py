@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from matrix import Row
+from matrix import rows_of
 
 TINY: dict[str, Any] = {
     "vocab_size": 60,
@@ -52,10 +52,7 @@ def __getattr__(name: str) -> Any:
     return make
 
 
-def _row(torch_class: str, **more: Any) -> Row:
-    settings = TINY | more.pop("settings", {})
-    return Row("reformer", torch_class, "ReformerConfig", settings, own="rows.reformer", **more)
-
+_row = rows_of("reformer", "ReformerConfig", TINY, own="rows.reformer")
 
 ROWS = [
     _row("ReformerModel"),

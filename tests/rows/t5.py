@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from matrix import Row
+from matrix import rows_of
 
 TINY: dict[str, Any] = {"vocab_size": 60, "d_model": 16, "d_kv": 6, "d_ff": 24, "num_heads": 4}
 TINY |= {"num_layers": 2, "num_decoder_layers": 3, "decoder_start_token_id": 0, "initializer_factor": 0.3}
 
-
-def _row(torch_class: str, **more: Any) -> Row:
-    return Row("t5", torch_class, "T5Config", TINY | more.pop("settings", {}), **({"ask": "seq2seq"} | more))
-
+_row = rows_of("t5", "T5Config", TINY, ask="seq2seq")
 
 ROWS = [
     _row("T5Model"),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from matrix import Inputs, Row, ask_ids
+from matrix import Inputs, Row, ask_ids, rows_of
 
 TINY: dict[str, Any] = {"vocab_size": 60, "emb_dim": 16, "n_layers": 2, "n_heads": 4, "max_position_embeddings": 32}
 TINY |= {"n_langs": 3}
@@ -17,9 +17,7 @@ def _in_languages(config: Any) -> list[Inputs]:
     return [*asked, *({**each, "langs": np.full_like(each["input_ids"], 2)} for each in asked)]
 
 
-def _row(torch_class: str, **more: Any) -> Row:
-    return Row("xlm", torch_class, "XLMConfig", TINY | more.pop("settings", {}), ask=_in_languages, **more)
-
+_row = rows_of("xlm", "XLMConfig", TINY, ask=_in_languages)
 
 ROWS = [
     _row("XLMModel"),

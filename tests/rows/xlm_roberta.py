@@ -2,23 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from matrix import ENCODER, rows_of
 
-from matrix import Row
-
-TINY: dict[str, Any] = {
-    "vocab_size": 60,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 24,
-    "max_position_embeddings": 32,
-}
-
-
-def _row(torch_class: str, **more: Any) -> Row:
-    return Row("xlm_roberta", torch_class, "XLMRobertaConfig", TINY | more.pop("settings", {}), **more)
-
+_row = rows_of("xlm_roberta", "XLMRobertaConfig", ENCODER)
 
 ROWS = [
     _row("XLMRobertaModel"),

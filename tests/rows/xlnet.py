@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from matrix import Row
+from matrix import rows_of
 
 TINY: dict[str, Any] = {
     "vocab_size": 60,
@@ -14,10 +14,7 @@ TINY: dict[str, Any] = {
     "d_inner": 24,
 }
 
-
-def _row(torch_class: str, **more: Any) -> Row:
-    return Row("xlnet", torch_class, "XLNetConfig", TINY | more.pop("settings", {}), **more)
-
+_row = rows_of("xlnet", "XLNetConfig", TINY)
 
 ROWS = [
     _row("XLNetModel"),
