@@ -10,19 +10,19 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from pphub.units import human_size, plain, shown
 from pphub_cache.progress import Progress, SilentProgress, Task
 
 if TYPE_CHECKING:
     from typing import TextIO
 
-__all__ = ["BarProgress", "LineProgress", "choose_progress", "plain"]
+__all__ = ["BarProgress", "LineProgress", "choose_progress"]
 
 _LARGE: Final = 8 << 20  # a smaller file is done before its bar could be read
 _MOST_BARS: Final = 6
 _INTERVAL: Final = 0.1  # seconds between two pictures
 _SAMPLES: Final = 100  # pictures that the rate is taken over: the last ten seconds
 _SHORTEST_BAR: Final = 8  # columns
-_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 class BarProgress:
@@ -114,7 +114,7 @@ class BarProgress:
     def _title(self, name: str) -> str:
         # Written out here where the stream would do it, so that the width is known.
         encoding = self._stream.encoding or "ascii"
-        return _shown(name).encode(encoding, "backslashreplace").decode(encoding)
+        return shown(name).encode(encoding, "backslashreplace").decode(encoding)
 
     def _draw_if_due(self) -> None:
         if monotonic() >= self.due:
@@ -229,19 +229,19 @@ class _Total:
         rate = (moved - before) / max(_INTERVAL, now - since)
         if self._samples and now - self._samples[-1][0] >= _INTERVAL:
             self._samples.append((now, moved))
-        told = [f"{_size(rate)}/s"]
+        told = [f"{human_size(rate)}/s"]
         if self.size:
             told.append(f"{tqdm.format_interval(max(0, self.size - self.done()) / rate) if rate else '?'} left")
         return told
 
     def summary(self) -> str:
         """What is left to read in the end: `200 files, 12.3 MiB in 0.4 s`."""
-        told = f"{f'{self.files} files' if self.files > 1 else self._title}, {_size(self._done)}"
+        told = f"{f'{self.files} files' if self.files > 1 else self._title}, {human_size(self._done)}"
         if self._here >= self._done > 0:
             return f"{told}, here already"
         seconds = monotonic() - self._began
         told += f" in {seconds:.1f} s" if seconds < 60 else f" in {seconds // 60:.0f} min {seconds % 60:.0f} s"
-        return f"{told}, {_size(self._here)} of it here already" if self._here else told
+        return f"{told}, {human_size(self._here)} of it here already" if self._here else told
 
 
 class LineProgress:
@@ -256,7 +256,7 @@ class LineProgress:
 
     def start(self, name: str, size: int | None, done: int = 0) -> Task:  # noqa: ARG002  all of it is told in the end
         """Remember the file."""
-        return _LineTask(self, f"{_shown(name)} ({size} bytes)" if size is not None else _shown(name))
+        return _LineTask(self, f"{shown(name)} ({size} bytes)" if size is not None else shown(name))
 
     def skip(self, name: str, size: int) -> None:
         """Say nothing."""
@@ -333,8 +333,8 @@ def _line(row: _Row, column: int, width: int, *, ascii_only: bool) -> str:
 
     title, done, size, pace = row
     if not size or done > size:
-        return f"{_cut(title, column)} {', '.join((_size(done), *pace))}"
-    for facts in ([_size(done, size), *pace], pace):
+        return f"{_cut(title, column)} {', '.join((human_size(done), *pace))}"
+    for facts in ([human_size(done, size), *pace], pace):
         tail = f" {', '.join(facts)}" if facts else ""
         if width - column - len(" 100%||") - len(tail) >= _SHORTEST_BAR:
             form = f"{{desc}} {{percentage:3.0f}}%|{{bar}}|{tail}"
@@ -355,22 +355,3 @@ def _cut(text: str, width: int) -> str:
             start, end = (start[:-1], end) if len(start) > 2 * len(end) else (start, end[1:])
         text = f"{start}...{end}"
     return text + " " * (width - disp_len(text))
-
-
-def _shown(name: str) -> str:
-    """A hub's file name; one that would steer the terminal is shown in quotes."""
-    return name if name.isprintable() else repr(name)
-
-
-def plain(text: str) -> str:
-    """A text for people, without what would steer the terminal."""
-    return "".join(letter if letter.isprintable() or letter == "\n" else repr(letter)[1:-1] for letter in text)
-
-
-def _size(*counts: float) -> str:
-    """Bytes in the unit of the last: `0.5/12.3 MiB`."""
-    power = 0
-    while counts[-1] >= 1024 ** (power + 1) and power + 1 < len(_UNITS):
-        power += 1
-    digits = 1 if power else 0
-    return "/".join(f"{count / 1024**power:.{digits}f}" for count in counts) + f" {_UNITS[power]}"

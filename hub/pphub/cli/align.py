@@ -42,7 +42,8 @@ def run_align(arguments: argparse.Namespace) -> int:
     """Run it; 1 if any stage fails."""
     from pphub.alignment.report import report_document
     from pphub.alignment.run import align
-    from pphub.progress import choose_progress, plain
+    from pphub.progress import choose_progress
+    from pphub.units import plain
 
     # What is imported for Paddle's side shows whatever others log, and a hub's client logs each request.
     logging.getLogger("httpx").setLevel(logging.WARNING)

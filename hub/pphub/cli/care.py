@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pphub.cli.listing import list_models
 from pphub.cli.places import find_held, find_layouts, home_of
-from pphub.cli.printing import print_json, progress_of, shown, size_of
+from pphub.cli.printing import print_json, progress_of, size_of
 from pphub.cli.verifying import verify
 from pphub.errors import NotCached
-from pphub.units import number_of
+from pphub.units import number_of, shown
 
 if TYPE_CHECKING:
     import argparse

@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pphub.cli.printing import print_json, progress_of, shown, size_of
+from pphub.cli.printing import print_json, progress_of, size_of
 from pphub.errors import NotCached, PphubError, StorageFailed, UsageError
+from pphub.units import plain, shown
 
 if TYPE_CHECKING:
     import argparse
@@ -57,8 +58,6 @@ def _report(error: PphubError, *, as_json: bool) -> int:
     if as_json:
         print_json({"error": type(error).__name__, "message": error.message, "hint": error.hint})
     else:
-        from pphub.progress import plain
-
         with contextlib.suppress(OSError):  # the exit code says it, too
             print(plain(f"hub: {error}"), file=sys.stderr, flush=True)
     return error.exit_code

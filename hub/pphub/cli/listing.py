@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pphub.alignment.record import PROOF_FILE, describe_proof, proof_words, published_proof
 from pphub.cli.places import find_layouts
-from pphub.cli.printing import shown, size_of
+from pphub.cli.printing import size_of
 from pphub.select import Selection
-from pphub.units import number_of
+from pphub.units import number_of, shown
 from pphub_cache.layout import DEFAULT_REVISION
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What the commands share: how names, sizes and JSON are shown, and what progress is told."""
+"""What the commands share: how sizes and JSON are shown, and what progress is told."""
 
 from __future__ import annotations
 
@@ -12,17 +12,12 @@ if TYPE_CHECKING:
 
     from pphub_cache.progress import Progress
 
-__all__ = ["print_json", "progress_of", "shown", "size_of"]
+__all__ = ["print_json", "progress_of", "size_of"]
 
 
 def print_json(value: object) -> None:
     """Print the one document of ``--json``."""
     print(json.dumps(value, indent=2))  # in ASCII: no terminal or pipe makes anything else of it
-
-
-def shown(path: str) -> str:
-    """A hub's file name; one that would steer the terminal is shown in quotes."""
-    return path if path.isprintable() else repr(path)
 
 
 def size_of(count: int | None) -> str:

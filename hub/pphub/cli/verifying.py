@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pphub.alignment.record import PROOF_FILE, proof_problems, read_proof
 from pphub.cli.places import find_held, find_layouts, home_of
-from pphub.cli.printing import print_json, progress_of, shown, size_of
+from pphub.cli.printing import print_json, progress_of, size_of
 from pphub.errors import PphubError, UsageError
-from pphub.units import number_of
+from pphub.units import number_of, shown
 from pphub_cache.layout import SNAPSHOT_FILE
 
 if TYPE_CHECKING:
