@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pphub.alignment.record import PROOF_FILE, proof_problems, read_proof
+from pphub.alignment.record import PROOF_FILE, proof_problems
 from pphub.cli.places import find_held, find_layouts, home_of
 from pphub.cli.printing import print_json, progress_of, size_of
+from pphub.cli.proving import RECORD, find_refuted, inputs_of, prove_all, with_alignments, with_proofs
 from pphub.errors import PphubError, UsageError
 from pphub.units import number_of, shown
 from pphub_cache.layout import SNAPSHOT_FILE
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Iterable
 
-    from pphub.conversion.proof import Inputs, Proof
-    from pphub_cache.care.inventory import Conversion, Held
+    from pphub.cli.proving import Place, Proved
     from pphub_cache.care.verifying import Claim, Finding, Work
     from pphub_cache.layout import Layout
     from pphub_cache.progress import Progress
@@ -27,17 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["verify"]
 
 _SHORT: Final = 12  # of a commit
-_RECORD: Final = "conversion.json"
-_Place = tuple[str, str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class _Proved:
-    """A conversion, and what came of proving it again; ``home`` is empty for a folder of the user's."""
-
-    home: str
-    conversion: Conversion
-    proof: Proof
 
 
 def verify(arguments: argparse.Namespace) -> int:
@@ -46,7 +34,7 @@ def verify(arguments: argparse.Namespace) -> int:
 
     ref = parse(arguments.name) if arguments.name is not None else None
     if ref and ref.kind == "folder":
-        if os.path.lexists(ref.path / _RECORD):
+        if os.path.lexists(ref.path / RECORD):
             return _verify_folder(arguments, ref.path)
         if os.path.lexists(ref.path / PROOF_FILE):
             return _verify_proof(arguments, ref.path)
@@ -77,8 +65,8 @@ def _verify_folder(arguments: argparse.Namespace, folder: Path) -> int:
     progress = progress_of(arguments)
     work = plan_folder(folder)
     findings = _read(work, "files of the conversion", progress)
-    proved = [] if arguments.quick else _prove(work, Inputs(find_layouts()), progress)
-    findings = _with_alignments(_with_proofs(findings, proved), work, read=not arguments.quick)
+    proved = [] if arguments.quick else prove_all(work, Inputs(find_layouts()), progress)
+    findings = with_alignments(with_proofs(findings, proved), work, read=not arguments.quick)
     beside = _beside(folder, work)
     if arguments.json:
         print_json(_document(work, findings, proved) | {"beside": beside})
@@ -114,9 +102,9 @@ def _verify_cache(arguments: argparse.Namespace) -> int:
     progress = progress_of(arguments)
     work = plan_check(layouts, wanted)
     findings = _read(work, "stored files", progress)
-    proved = [] if arguments.quick else _prove(work, _inputs(layouts, wanted, findings), progress)
-    findings = _with_alignments(_with_proofs(findings, proved), work, read=not arguments.quick)
-    refuted = list(_refuted(work))
+    proved = [] if arguments.quick else prove_all(work, inputs_of(layouts, wanted, findings), progress)
+    findings = with_alignments(with_proofs(findings, proved), work, read=not arguments.quick)
+    refuted = list(find_refuted(work))
     here = [finding for finding in findings if finding.claim.home == str(layout.home)]
     lost: list[Claim] = []
     made: list[Claim] = []
@@ -160,89 +148,6 @@ def _read(work: Work, what: str, progress: Progress) -> list[Finding]:
     return findings
 
 
-# ------------------------------------------------------------------------------------------------ conversions
-
-
-def _inputs(layouts: list[Layout], wanted: Collection[_Place] | None, findings: Iterable[Finding]) -> Inputs:
-    """The inputs of conversions; what has just been read, and is right, is not hashed again."""
-    from pphub.conversion.proof import Inputs
-
-    bad = {finding.claim.file for finding in findings}
-
-    def is_read(held: Held, path: str) -> bool:
-        was_read = wanted is None or (held.source, held.repo, held.commit) in wanted
-        return was_read and f"{held.folder}/{path}" not in bad
-
-    return Inputs(layouts, is_read)
-
-
-def _prove(work: Work, inputs: Inputs, progress: Progress) -> list[_Proved]:
-    """Make the conversions again, in memory, and compare."""
-    from pphub.conversion.proof import prove
-
-    task = progress.start("conversions", sum(each.weights[1] for _, each in work.conversions if each.weights))
-    proved = []
-    try:
-        for home, conversion in work.conversions:
-            folder = Path(conversion.folder)
-            try:
-                proof = prove(folder, inputs, conversion.key if home else None, task.advance)
-            except FileNotFoundError:
-                if os.path.lexists(folder / _RECORD):
-                    raise
-                continue  # another process has removed it
-            proved.append(_Proved(home, conversion, proof))
-    except BaseException:
-        task.stop()
-        raise
-    task.finish()
-    return proved
-
-
-def _with_proofs(findings: list[Finding], proved: Iterable[_Proved]) -> list[Finding]:
-    """What reading has found and what proving has, one finding a file."""
-    from pphub_cache.care.verifying import Finding, claim_of
-
-    known = {finding.claim.file: finding for finding in findings}
-    for each in proved:
-        proof = each.proof
-        problems = {difference.path: difference.problem for difference in proof.differences}
-        if proof.verdict == "changed" and not each.home:  # of the cache's, the key says what they were made of
-            problems = {_RECORD: proof.reason}
-        for path, problem in problems.items():
-            claim = claim_of(each.home, each.conversion, path)
-            if earlier := known.get(claim.file):
-                words = f"{earlier.problem}; {problem}" if earlier.kind != "missing" else earlier.problem
-                known[claim.file] = replace(earlier, problem=words)
-            else:
-                reason = f" ({proof.reason})" if proof.verdict == "outdated" else ""
-                known[claim.file] = Finding(
-                    claim, "damaged" if proof.verdict == "differs" else "outdated", problem + reason
-                )
-    return list(known.values())
-
-
-def _with_alignments(findings: list[Finding], work: Work, *, read: bool) -> list[Finding]:
-    """What reading has found, and alignments that do not belong to the files beside them."""
-    from pphub_cache.care.verifying import Finding, claim_of
-
-    found = []
-    for home, conversion in work.conversions:
-        if problems := proof_problems(Path(conversion.folder), read=read):
-            found.append(Finding(claim_of(home, conversion, PROOF_FILE), "outdated", "; ".join(problems)))
-    return findings + found
-
-
-def _refuted(work: Work) -> Iterator[tuple[_Place, list[str]]]:
-    """Downloads whose publisher's proof is of other files; these are as they were published, so none of them is bad."""
-    for held in work.snapshots:
-        stored = {path: sha256 for path, _, sha256 in held.stored()}
-        folder = Path(held.folder)
-        # A file of the name may be about something else.
-        if PROOF_FILE in stored and read_proof(folder) and (problems := proof_problems(folder, known=stored)):
-            yield (held.source, held.repo, held.commit), problems
-
-
 # ------------------------------------------------------------------------------------------------ mending
 
 
@@ -262,13 +167,13 @@ def _show_again(layout: Layout, findings: Iterable[Finding], progress: Progress)
     return claims
 
 
-def _refetch(lost: Iterable[Claim], progress: Progress) -> dict[_Place, PphubError]:
+def _refetch(lost: Iterable[Claim], progress: Progress) -> dict[Place, PphubError]:
     """Download again what is no longer stored; returns what could not be, by source, repository and commit."""
     from glob import escape
 
     import pphub
 
-    places: dict[_Place, list[str]] = {}
+    places: dict[Place, list[str]] = {}
     for claim in lost:
         places.setdefault(_place_of(claim), []).append(claim.path)
     failures = {}
@@ -309,10 +214,10 @@ def _print_lost(
     arguments: argparse.Namespace,
     layouts: list[Layout],
     lost: Iterable[Claim],
-    failures: dict[_Place, PphubError],
+    failures: dict[Place, PphubError],
     still: Iterable[Finding],
 ) -> None:
-    bad: dict[_Place, list[Finding]] = {}
+    bad: dict[Place, list[Finding]] = {}
     for finding in still:
         bad.setdefault(_place_of(finding.claim), []).append(finding)
         if finding.claim.view is not None:
@@ -332,7 +237,7 @@ def _print_lost(
             print(f"  {_advice(home)}")
 
 
-def _print_sum(arguments: argparse.Namespace, work: Work, findings: list[Finding], proved: Iterable[_Proved]) -> None:
+def _print_sum(arguments: argparse.Namespace, work: Work, findings: list[Finding], proved: Iterable[Proved]) -> None:
     if arguments.quiet:
         return
     verdicts = [each.proof.verdict for each in proved]
@@ -348,22 +253,22 @@ def _print_sum(arguments: argparse.Namespace, work: Work, findings: list[Finding
     print(line)
 
 
-def _origin(proved: _Proved) -> str:
+def _origin(proved: Proved) -> str:
     from pphub_cache.care.verifying import claim_of
 
-    return _model(claim_of(proved.home, proved.conversion, _RECORD))
+    return _model(claim_of(proved.home, proved.conversion, RECORD))
 
 
 def _model(claim: Claim) -> str:
     return _name(_place_of(claim))
 
 
-def _name(place: _Place) -> str:
+def _name(place: Place) -> str:
     source, repo, commit = place
     return shown(f"{source}:{repo}@{commit[:_SHORT]}")
 
 
-def _document(work: Work, findings: Iterable[Finding], proved: Iterable[_Proved]) -> dict[str, Any]:
+def _document(work: Work, findings: Iterable[Finding], proved: Iterable[Proved]) -> dict[str, Any]:
     return {
         "files": work.files,
         "size": work.size,
@@ -372,7 +277,7 @@ def _document(work: Work, findings: Iterable[Finding], proved: Iterable[_Proved]
     }
 
 
-def _proof_document(proved: _Proved) -> dict[str, Any]:
+def _proof_document(proved: Proved) -> dict[str, Any]:
     conversion, proof = proved.conversion, proved.proof
     return {
         "folder": conversion.folder,
@@ -393,9 +298,9 @@ def _claim_document(claim: Claim) -> dict[str, Any]:
     return {**_place(_place_of(claim)), "path": claim.path}
 
 
-def _place_of(claim: Claim) -> _Place:
+def _place_of(claim: Claim) -> Place:
     return claim.source, claim.repo, claim.commit
 
 
-def _place(place: _Place) -> dict[str, Any]:
+def _place(place: Place) -> dict[str, Any]:
     return {"source": place[0], "repo": place[1], "commit": place[2]}
