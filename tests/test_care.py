@@ -1105,7 +1105,10 @@ def test_remove_does_nothing_where_it_could_not_finish(
     assert everything_below(home) == before
 
 
-@pytest.mark.parametrize("arguments", [("list",), ("verify",), ("prune",), ("remove", "org/name")])
+_WITH_A_NAME = [(command, "org/name") for command in ("download", "convert", "prepare", "path", "plan", "remove")]
+
+
+@pytest.mark.parametrize("arguments", [("list",), ("verify",), ("prune",), ("env",), *_WITH_A_NAME])
 def test_a_home_that_is_a_file(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
 ) -> None:

@@ -31,13 +31,21 @@ class Setting:
 
 
 def home() -> Path:
-    """The cache folder: ``PPNLP_HOME``, else ``~/.paddlenlp``; absolute, not created."""
+    """The cache folder: ``PPNLP_HOME``, else ``~/.paddlenlp``; absolute, not created.
+
+    Raises:
+        UsageError: something else is in its place, or there is no such user.
+    """
     value = os.environ.get("PPNLP_HOME")
     try:
-        return (Path(value).expanduser() if value else Path.home() / ".paddlenlp").absolute()
+        path = (Path(value).expanduser() if value else Path.home() / ".paddlenlp").absolute()
     except RuntimeError as error:  # ~ of a user that does not exist, or no home at all
         msg = f"PPNLP_HOME={value!r} stands for no folder: {error}"
         raise UsageError(msg, hint="set PPNLP_HOME to a full path") from error
+    if os.path.lexists(path) and not os.path.isdir(path):  # noqa: PTH112  a link may lead to what may not be looked at
+        msg = f"the home of the cache, {path}, is no folder"
+        raise UsageError(msg, hint="point PPNLP_HOME at a folder, which is made if it is not there")
+    return path
 
 
 def shared_homes() -> tuple[Path, ...]:

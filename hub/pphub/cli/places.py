@@ -26,11 +26,7 @@ def find_layouts() -> list[Layout]:
     Raises:
         UsageError: the cache's home is no folder.
     """
-    home = settings.home()
-    if os.path.lexists(home) and not home.is_dir():
-        msg = f"the home of the cache, {home}, is no folder"
-        raise UsageError(msg, hint="point PPNLP_HOME at a folder, which is made if it is not there")
-    homes = [home, *filter(_is_readable, settings.shared_homes())]
+    homes = [settings.home(), *filter(_is_readable, settings.shared_homes())]
     return [Layout(home) for home in dict.fromkeys(homes)]
 
 
