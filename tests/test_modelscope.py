@@ -207,6 +207,16 @@ def test_a_file_without_a_hash_is_listed_as_such(hub: Hub) -> None:
     assert list_files().commit != listed.commit
 
 
+def test_the_user_learns_of_files_without_a_hash(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    hub.on("/repo/files", listing(lambda entries: [entry.update(Sha256=None) for entry in entries[1:]] and None))
+    folder = pphub.download(REPO, source="ms")
+    count = sum(path.is_file() for path in folder.iterdir()) - 1  # the record is ours
+    told = f"ms lists no hash for {count - 1} of {count} files: their sizes alone could be checked"
+    assert told in capsys.readouterr().err
+    pphub.download(REPO, source="ms")
+    assert not capsys.readouterr().err
+
+
 class TestContract(SourceContract):
     """What every source must do."""
 

@@ -15,6 +15,7 @@ from pphub.resolve import Search, find_cached, find_local, places
 from pphub.select import Selection, is_weights, weight_files
 from pphub.source import SourceWithTable
 from pphub.stages import stage
+from pphub.units import number_of
 from pphub_cache.lock import entry_lock
 from pphub_cache.store import Snapshot, Store
 
@@ -189,9 +190,18 @@ class _Wanted:
                         more=self._after(number),
                     )
                     current.outcome = str(snapshot.folder)
-                    return snapshot
             except _NEXT as error:
                 self.search.passed_over(listing.source, listing.repo, error)
+            else:
+                self._tell_of_unhashed(listing, snapshot)
+                return snapshot
+
+    def _tell_of_unhashed(self, listing: Listing, snapshot: Snapshot) -> None:
+        here = [file for file in listing.files if file.path in snapshot.files and snapshot.files[file.path].stored]
+        unhashed = sum(file.digest is None for file in here)
+        if unhashed:
+            what = f"{unhashed} of {number_of(len(here), 'file')}"
+            self._progress.note(f"{listing.source} lists no hash for {what}: their sizes alone could be checked")
 
     def _after(self, first: int) -> Callable[[int], Listing | None]:
         return lambda number: self.listing(first + number)
