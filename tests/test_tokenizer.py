@@ -5,8 +5,12 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import os
+import pickle
 import random
+import re
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,9 +22,9 @@ from conftest import MINILM
 from hubs import Hub, fill, tiny_bert
 from pphub.cli import main
 from pphub.conversion.rules import load_families
-from pphub.errors import ConversionFailed, Corrupt
+from pphub.errors import ConversionFailed, Corrupt, UnsafeCheckpoint
 from pphub.select import Selection
-from pphub.tokenizer.classes import FORMS, LACKING
+from pphub.tokenizer.classes import FORMS, LACKING, UNPICKLING
 from pphub.tokenizer.derive import derive_files
 from pphub.view import family_class
 from tokenizer_files import (
@@ -38,7 +42,6 @@ from tokenizer_files import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
 ARCHITECTURES = {
     "bert-cased": "BertModel",
@@ -689,3 +692,53 @@ def test_a_repository_with_its_vocabulary_has_the_class_for_it(
 def test_every_file_that_a_tokenizer_reads_is_converted_along(tmp_path: Path, name: str) -> None:
     folder = fill(tmp_path / "m", {**tiny_bert(), name: b"{}"})
     assert tree(pphub.prepare(folder))[name] == b"{}"
+
+
+# ------------------------------------------------------------------------------------------ tokenizers that unpickle
+
+
+class Marks:
+    """A pickle of it makes a file."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return os.mkdir, (str(self.mark),)
+
+
+@pytest.mark.parametrize("key", ["tokenizer_class", "init_class"])
+@pytest.mark.parametrize("file", ["dict.wordseg.pickle", "vocab.txt"])
+@pytest.mark.parametrize("command", ["prepare", "convert", "load", "prepare paddle"])
+def test_a_tokenizer_that_unpickles(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, file: str, key: str
+) -> None:
+    folder, mark = tmp_path / "model", tmp_path / "mark"
+    fill(folder, tiny_bert())
+    if command == "prepare paddle":
+        folder = pphub.convert(folder, tmp_path / "paddle")
+    config = {key: "ErnieTinyTokenizer", "word_dict": str(folder / file)}
+    fill(folder, {"tokenizer_config.json": json.dumps(config).encode(), file: pickle.dumps(Marks(mark))})
+    if command == "load":
+        with pytest.raises(UnsafeCheckpoint, match="ErnieTinyTokenizer, which unpickles"):
+            pphub.AutoTokenizer.from_pretrained(folder)
+    else:
+        assert main([command.split()[0], str(folder)]) == 4
+        assert "ErnieTinyTokenizer, which unpickles" in capsys.readouterr().err
+    assert not mark.exists()
+    pickle.loads((folder / file).read_bytes())  # the attack would have worked
+    assert mark.exists()
+
+
+def test_no_other_tokenizer_of_paddlenlp_unpickles() -> None:
+    from paddlenlp import transformers
+
+    folder = Path(inspect.getfile(transformers)).parent
+    modules = [path for path in folder.rglob("*token*.py") if "import pickle" in path.read_text(encoding="utf-8")]
+    classes = {
+        name
+        for path in modules
+        for name, text in re.findall(r"^class (\w+)(.*?)(?=^class |\Z)", path.read_text(encoding="utf-8"), re.M | re.S)
+        if "pickle.load" in text
+    }
+    assert classes == UNPICKLING

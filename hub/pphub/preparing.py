@@ -15,9 +15,10 @@ from pphub.errors import ConversionFailed, Corrupt, StorageFailed
 from pphub.obtain import open_store
 from pphub.select import is_weights
 from pphub.stages import stage
+from pphub.tokenizer.classes import refuse_unpickling
 from pphub.tokenizer.derive import lacks_vocabulary
 from pphub.tokenizer.folder import complete_folder
-from pphub.view import family_class
+from pphub.view import family_class, tokenizer_class
 from pphub_cache.atomic import explain_os_errors, link_or_copy, remove_leftovers, sync_file
 from pphub_cache.layout import SNAPSHOT_FILE
 from pphub_cache.lock import entry_lock
@@ -56,6 +57,7 @@ def paddle_folder(snapshot: Snapshot, weights: tuple[str, ...], progress: Progre
     """A folder from which PaddleNLP can load nothing but what was checked."""
     open_checkpoint(snapshot.folder, weights)  # refuses a pickle that is more than arrays
     read_config(snapshot.folder)
+    refuse_unpickling(tokenizer_class(snapshot.folder))
     for path, file in snapshot.files.items():
         if file.stored:  # PaddleNLP, which reads it from here, knows nothing of what the disk may not have yet
             with explain_os_errors(f"read {path}", snapshot.folder):

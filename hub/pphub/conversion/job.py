@@ -25,6 +25,7 @@ from pphub.conversion.torch_config import read_paddle_config, translate_back
 from pphub.conversion.weights import TORCH_FILE, WEIGHTS_FILE, write_weights
 from pphub.conversion.widths import check_widths
 from pphub.select import weight_files
+from pphub.tokenizer.classes import named_class, refuse_unpickling
 from pphub.tokenizer.derive import derive_or_tell, lacks_vocabulary
 from pphub_cache.atomic import explain_os_errors, make_folder, share, temporary_beside, write_bytes, write_json
 from pphub_cache.digest import Hashing, sha256_of
@@ -59,6 +60,7 @@ _CONVERTER_WITH_TOKENIZER: Final = 3
 """Likewise, where files of the tokenizer are made as well: the others need not be converted again."""
 
 _POOLER: Final = "pooler"
+_TOKENIZER_CONFIG: Final = "tokenizer_config.json"
 _TOKENIZER_FILES: Final = frozenset(
     {
         "added_tokens.json",
@@ -71,7 +73,7 @@ _TOKENIZER_FILES: Final = frozenset(
         "spm.model",
         "tokenizer.json",
         "tokenizer.model",
-        "tokenizer_config.json",
+        _TOKENIZER_CONFIG,
         "vocab.json",
         "vocab.txt",
         "generation_config.json",
@@ -126,6 +128,7 @@ def make_job(snapshot: Snapshot, dtype: str | None, to: Side = "paddle", hashing
         FileNotInModel: no config.json, or no weights.
         Corrupt: config.json is not JSON.
         ConversionFailed: no rules for the architecture, or a config that the other side cannot express.
+        UnsafeCheckpoint: its tokenizer would run what a file says.
     """
     stored = tuple(path for path, file in snapshot.files.items() if file.stored)
     weights = weight_files(stored)
@@ -136,6 +139,8 @@ def make_job(snapshot: Snapshot, dtype: str | None, to: Side = "paddle", hashing
     small = {}
     for path in copied:
         check_small(snapshot.folder / path)
+    if _TOKENIZER_CONFIG in copied:
+        refuse_unpickling(named_class(read_json(snapshot.folder / _TOKENIZER_CONFIG)))
     for path in {*read, *copied}:
         with explain_os_errors(f"read {path}", snapshot.folder):
             small[path] = _known(snapshot, path) or sha256_of(snapshot.folder / path)

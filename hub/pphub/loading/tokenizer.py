@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pphub.errors import LoadFailed
 from pphub.loading.library import import_paddlenlp
+from pphub.tokenizer.classes import refuse_unpickling
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,9 +26,12 @@ def load_tokenizer(folder: Path, tokenizer_class: str | type | None, kwargs: Map
 
     Raises:
         LoadFailed: the class is no tokenizer, or PaddleNLP cannot make one.
+        UnsafeCheckpoint: the tokenizer would run what a file says.
     """
     transformers = import_paddlenlp()
     found: Any = tokenizer_class if isinstance(tokenizer_class, type) else _by_name(transformers, tokenizer_class)
+    for kind in found.__mro__:
+        refuse_unpickling(kind.__name__)
     try:
         return found.from_pretrained(str(folder), **kwargs)
     except LoadFailed:

@@ -5,10 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from pphub.errors import UnsafeCheckpoint
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-__all__ = ["FORMS", "LACKING", "VOCABULARY_FILES", "Form", "Frame", "named_class", "paddle_class", "without"]
+__all__ = [
+    "FORMS",
+    "LACKING",
+    "UNPICKLING",
+    "VOCABULARY_FILES",
+    "Form",
+    "Frame",
+    "named_class",
+    "paddle_class",
+    "refuse_unpickling",
+    "without",
+]
 
 _TORCH_ONLY: Final = frozenset({"TokenizersBackend", "PreTrainedTokenizerFast"})
 _OTHER_NAMES: Final = {"GPT2Tokenizer": "GPTTokenizer", "MT5Tokenizer": "T5Tokenizer"}
@@ -172,6 +185,9 @@ FORMS: Final[Mapping[str, Form]] = {
 LACKING: Final = frozenset({"CamembertTokenizer", "XLMRobertaTokenizer"})
 """What our rules call the tokenizers of families that PaddleNLP has none for."""
 
+UNPICKLING: Final = frozenset({"ErnieTinyTokenizer"})
+"""PaddleNLP's tokenizers that unpickle one of their files, and so run whatever it says."""
+
 VOCABULARY_FILES: Final = frozenset({name for form in FORMS.values() for name in form.files} | {"tokenizer.model"})
 """Any of these beside a tokenizer.json says what its vocabulary is."""
 
@@ -183,6 +199,17 @@ def named_class(config: Mapping[str, object]) -> str | None:
         return None
     named = named.removesuffix("Fast")
     return _OTHER_NAMES.get(named, named)
+
+
+def refuse_unpickling(kind: str | None) -> None:
+    """Refuse a tokenizer that would run what a file says.
+
+    Raises:
+        UnsafeCheckpoint: the class is one of :data:`UNPICKLING`.
+    """
+    if kind in UNPICKLING:
+        msg = f"its tokenizer is PaddleNLP's {kind}, which unpickles its dictionary of words: a pickle may run any code"
+        raise UnsafeCheckpoint(msg, hint="if you trust who made it, make this tokenizer with PaddleNLP itself")
 
 
 def paddle_class(named: str | None, model: str | None) -> str | None:
