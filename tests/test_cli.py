@@ -227,7 +227,7 @@ def test_config_that_is_not_json(tmp_path: Path) -> None:
 
 def test_architecture_without_rules(tmp_path: Path) -> None:
     berts.write_bin(tmp_path / "m", {"architectures": ["MambaModel"]}, {})
-    assert "config.json names MambaModel" in hub("convert", tmp_path / "m", check=1).stderr
+    assert "config.json names 'MambaModel'" in hub("convert", tmp_path / "m", check=1).stderr
 
 
 def test_paddlenlp_not_installed(tmp_path: Path) -> None:

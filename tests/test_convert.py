@@ -24,9 +24,11 @@ from pphub.checkpoint.tensor import Tensor
 from pphub.conversion.family import Table
 from pphub.conversion.plan import make_plan
 from pphub.conversion.rules import load_families
+from pphub.conversion.weights import write_weights
 from pphub.errors import ConversionFailed, Corrupt, FileNotInModel, UnsafeCheckpoint, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -295,6 +297,44 @@ def test_a_checkpoint_that_shrinks_while_it_is_read_is_refused(tmp_path: Path, m
     assert not (tmp_path / "out").exists()
 
 
+def _replace(path: Path, content: bytes) -> None:
+    (path.parent / "new").write_bytes(content)
+    (path.parent / "new").replace(path)
+
+
+def _overwrite(path: Path, content: bytes) -> None:
+    before = path.stat()
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize("change", [_replace, _overwrite])
+def test_weights_that_are_changed_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any) -> None:
+    """The record would say of the new values that the old file was their source."""
+    fill(tmp_path / "model", tiny_bert())
+    weights = tmp_path / "model" / "model.safetensors"
+    other = tiny_bert(seed=1)[weights.name]
+
+    def late(change: Callable[[Path, bytes], None]) -> Callable[..., Any]:
+        def write(*arguments: Any) -> Any:
+            change(weights, other)
+            return write_weights(*arguments)
+
+        return write
+
+    monkeypatch.setattr("pphub.conversion.job.write_weights", late(change))
+    for out in (tmp_path / "out", None):
+        fill(tmp_path / "model", tiny_bert())
+        with pytest.raises(Corrupt, match=r"model\.safetensors changed while it was converted"):
+            pphub.convert(tmp_path / "model", out)
+    assert not (tmp_path / "out").exists()
+    # A further name for the same file is no change.
+    monkeypatch.setattr(
+        "pphub.conversion.job.write_weights", late(lambda path, _: (path.parent / "l").hardlink_to(path))
+    )
+    pphub.convert(tmp_path / "model", tmp_path / "out")
+
+
 def test_bfloat16_and_float16_checkpoints_keep_their_dtype(tmp_path: Path) -> None:
     import torch
 
@@ -475,7 +515,7 @@ def test_two_values_for_one_parameter_are_a_contradiction(tmp_path: Path) -> Non
         ({"architectures": ["MambaForCausalLM"], "model_type": "mamba"}, "MambaForCausalLM"),
         ({"architectures": ["BertLMHeadModel"]}, "BertLMHeadModel"),
         ({"architectures": None, "model_type": "mamba"}, "model_type 'mamba'"),
-        ({"architectures": [], "model_type": None}, "no architectures and no model_type"),
+        ({"architectures": [], "model_type": None}, "neither architectures nor model_type"),
     ],
 )
 def test_configs_without_rules_or_that_paddle_cannot_express(tmp_path: Path, change: dict[str, Any], why: str) -> None:

@@ -343,7 +343,7 @@ def test_roformers_table_of_positions_is_the_one_of_transformers() -> None:
 
 def test_a_paddle_class_leads_to_the_torch_class_that_is_wanted() -> None:
     assert find_paddle_family({"architectures": ["BertForPretraining"]})[1] == "BertForPreTraining"
-    with pytest.raises(ConversionFailed, match=r"names MambaModel; there are rules for .*bert, "):
+    with pytest.raises(ConversionFailed, match=r"names 'MambaModel'; there are rules for .*bert, "):
         find_paddle_family({"architectures": ["MambaModel"]})
     assert find_family({"architectures": ["BertModel"]})[0].name == "bert"
 

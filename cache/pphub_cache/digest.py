@@ -174,6 +174,7 @@ class Hashing:
 
     def __init__(self, folder: Path, known: Mapping[str, str | None]) -> None:
         self._folder = folder
+        self._states = {path: self._state(path) for path in known}  # before anything is read
         self._found = {path: sha256 or "" for path, sha256 in known.items()}
         self._error: PphubError | None = None
         self._thread = threading.Thread(target=self._run, name="pphub-inputs", daemon=True)
@@ -199,3 +200,26 @@ class Hashing:
         if self._error is not None:
             raise self._error
         return dict(self._found)
+
+    def changed(self) -> list[str]:
+        """The paths where something else is by now, or another content.
+
+        Raises:
+            StorageFailed: as :meth:`result`.
+        """
+        found = self.result()
+        return [path for path, state in self._states.items() if self._is_changed(path, state, found[path])]
+
+    def _is_changed(self, path: str, before: tuple[int, ...], sha256: str) -> bool:
+        now = self._state(path)
+        if not now or now[:-1] != before[:-1]:
+            return True
+        return now != before and sha256_of(self._folder / path) != sha256  # or it was linked to, which is no change
+
+    def _state(self, path: str) -> tuple[int, ...]:
+        """What changes with a file, at the last with anything about it; empty if there is none."""
+        try:
+            stat = (self._folder / path).stat()
+        except OSError:
+            return ()
+        return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns

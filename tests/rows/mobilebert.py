@@ -17,4 +17,9 @@ ROWS = [
         settings={"normalization_type": "layer_norm", "use_bottleneck_attention": True},
         label="other",
     ),
+    # As in the public model, whose pooler has no layer.
+    *(
+        _row(name, settings={"classifier_activation": False}, label="plain pooler")
+        for name in ("MobileBertModel", "MobileBertForPreTraining", "MobileBertForSequenceClassification")
+    ),
 ]

@@ -91,6 +91,7 @@ def _check_classes(family: Family) -> None:
     named += [name for rule in family.rules for name in rule.classes]
     named += [name for tie in family.ties for name in tie.classes]
     named += [name for only in family.only for name in only.classes]
+    named += family.former.values()
     if unknown := sorted(set(named) - family.architectures.keys()):
         msg = f"{unknown[0]!r} is not in [architectures]"
         raise ValueError(msg)

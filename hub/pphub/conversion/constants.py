@@ -75,8 +75,9 @@ def make_constant(value: str | float, shape: tuple[int, ...], dtype: str) -> Arr
         raise ValueError(msg)
     array = CONSTANTS[value](shape) if isinstance(value, str) else np.full(shape, value)
     if dtype == "bfloat16":
-        bits: Array = np.ascontiguousarray(array.astype("<f4").view("<u4") >> 16).astype("<u2")
-        return bits
+        bits = np.ascontiguousarray(array.astype("<f4")).view("<u4")
+        rounded: Array = ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype("<u2")
+        return rounded
     return np.ascontiguousarray(array.astype(DTYPES[dtype])).reshape(shape)
 
 

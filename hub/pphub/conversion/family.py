@@ -89,6 +89,7 @@ class Rule:
         untied: torch's names that are parameters of their own where its config unties them.
         used: the one among them that torch computes with then; the others may be anything.
         when: keys of Paddle's config, and the values for which the rule is there; with placeholders, for which layers.
+        missing: what torch makes where a checkpoint lacks it, or None.
     """
 
     label: str
@@ -106,6 +107,7 @@ class Rule:
     untied: tuple[str, ...] = ()
     used: str | None = None
     when: When = ()
+    missing: Constant | None = None
 
     def parts(self, side: Side) -> tuple[tuple[str, ...], ...]:
         """The parts of one side."""
@@ -205,6 +207,7 @@ class Family:
         prefixes: of the base model within a model with a head, without the dot; torch may have several.
         indices: placeholder → the config keys that count it, the first that has a number; or the number itself.
         architectures: torch class → Paddle class.
+        former: what a torch class was called once → its name.
         bases: the torch classes that are base models, whose names have no prefix.
         absent: torch class → modules of Paddle's base model it is built without.
         only: what more of a config Paddle's classes cannot express, for some classes or configs.
@@ -221,6 +224,7 @@ class Family:
     prefixes: Mapping[Side, tuple[str, ...]]
     indices: Mapping[str, tuple[Size, ...]]
     architectures: Mapping[str, str]
+    former: Mapping[str, str]
     bases: tuple[str, ...]
     absent: Mapping[str, tuple[str, ...]]
     epsilon: str | None

@@ -24,6 +24,7 @@ from pphub.conversion.target import RECORD_FILE, check_target, is_complete, move
 from pphub.conversion.torch_config import read_paddle_config, translate_back
 from pphub.conversion.weights import TORCH_FILE, WEIGHTS_FILE, write_weights
 from pphub.conversion.widths import check_widths
+from pphub.errors import Corrupt
 from pphub.select import weight_files
 from pphub.tokenizer.classes import named_class, refuse_unpickling
 from pphub.tokenizer.derive import derive_or_tell, lacks_vocabulary
@@ -181,9 +182,16 @@ def _from_paddle(folder: Path) -> _Read:
     dropped = record.get("dropped")
     entries = tuple(entry for entry in dropped if isinstance(entry, dict)) if isinstance(dropped, list) else ()
     settings = _with_defaults(family, translated.values)
-    request = Request(family.narrowed(config), architecture, "torch", settings, entries)
+    request = Request(family.narrowed(config), architecture, "torch", settings, entries, _made(record))
     names = ("config.json",) if (folder / "config.json").is_file() else ("model_config.json",)
     return request, translated, original, (*names, RECORD_FILE) if record else names
+
+
+def _made(record: Mapping[str, Any]) -> frozenset[str]:
+    """What the conversion that a record is of has made, since the checkpoint lacked it."""
+    tensors = record.get("tensors")
+    entries = [entry for entry in tensors if isinstance(entry, dict)] if isinstance(tensors, list) else []
+    return frozenset(str(entry.get("name")) for entry in entries if entry.get("sources") == [])
 
 
 def _with_defaults(family: Family, config: Mapping[str, object]) -> dict[str, object]:
@@ -247,6 +255,9 @@ def run_job(job: Job, target: Path, progress: Progress, *, keep_edits: bool) -> 
         make_folder(temporary)
         try:
             weights = write_folder(job, plan, temporary, write, with_sizes=not keep_edits)
+            if changed := job.hashing.changed():  # the record would say of these values what others hash to
+                msg = f"{', '.join(changed)} changed while it was converted"
+                raise Corrupt(msg, hint="convert again when nobody writes to it")
             share(weights)
             if not keep_edits:  # in the cache, where a model that is saved to a link must not write through it
                 weights.chmod(stat.S_IMODE(weights.stat().st_mode) & 0o444)

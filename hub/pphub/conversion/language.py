@@ -19,12 +19,12 @@ _BATCHES: Final = ".num_batches_tracked"
 _NO_COUNTER: Final = "how many batches were seen in training; Paddle's batch norm does not count them"
 
 _FILE_KEYS: Final = frozenset(
-    {"family", "version", "model_type", "tokenizer", "prefix", "indices", "architectures", "bases", "absent"}
+    {"family", "version", "model_type", "tokenizer", "prefix", "indices", "architectures", "former", "bases", "absent"}
     | {"epsilon", "fixed_epsilon", "config", "only", "base", "head", "tie"}
 )
 _TWO_SIDED: Final = frozenset(
     {"torch", "paddle", "as", "aliases", "split", "merge", "bias", "shape", "paddle_shape", "optional", "for", "untied"}
-    | {"used", "when"}
+    | {"used", "when", "missing"}
 )
 _ONE_SIDED: Final = frozenset({"torch", "paddle", "drop", "value", "shape", "dtype", "for", "when"})
 _ONLY_KEYS: Final = frozenset({"for", "when", "unless", "values", "same"})
@@ -76,6 +76,7 @@ def _family(data: dict[str, Any], digest: str) -> Family:
         prefixes={"torch": _names(prefix.get("torch", [])), "paddle": _names(prefix.get("paddle", []))},
         indices={name: _sizes(keys) for name, keys in data.get("indices", {}).items()},
         architectures=architectures,
+        former={str(name): str(now) for name, now in data.get("former", {}).items()},
         bases=bases,
         absent={name: _names(modules) for name, modules in data.get("absent", {}).items()},
         epsilon=_names(data["epsilon"])[0] if "epsilon" in data else None,
@@ -147,12 +148,7 @@ def _one_sided(entry: dict[str, Any], label: str, *, in_base: bool) -> Rule:
         raise ValueError(msg)
     constant = None
     if "value" in entry:
-        shape = _sizes(entry["shape"]) if "shape" in entry else None
-        constant = Constant(entry["value"], shape, entry.get("dtype", "int64"))
-        known = type(constant.value) in (int, float) or constant.value in CONSTANTS
-        if not known or constant.dtype not in DTYPES:
-            msg = f"value is a number or one of {', '.join(CONSTANTS)}, dtype one of {', '.join(DTYPES)}"
-            raise ValueError(msg)
+        constant = _constant(entry, "int64")
     elif "shape" in entry or "dtype" in entry:
         msg = "shape and dtype are those of a `value`"
         raise ValueError(msg)
@@ -167,6 +163,27 @@ def _one_sided(entry: dict[str, Any], label: str, *, in_base: bool) -> Rule:
         constant=constant,
         when=_when(entry),
     )
+
+
+def _constant(entry: dict[str, Any], dtype: str) -> Constant:
+    shape = _sizes(entry["shape"]) if "shape" in entry else None
+    constant = Constant(entry["value"], shape, entry.get("dtype", dtype))
+    known = type(constant.value) in (int, float) or constant.value in CONSTANTS
+    if not known or constant.dtype not in DTYPES:
+        msg = f"value is a number or one of {', '.join(CONSTANTS)}, dtype one of {', '.join(DTYPES)}"
+        raise ValueError(msg)
+    return constant
+
+
+def _missing(entry: dict[str, Any]) -> Constant | None:
+    if "missing" not in entry:
+        return None
+    _known(entry["missing"], frozenset({"value", "shape"}))
+    constant = _constant(entry["missing"], "float32")
+    if constant.shape is None or entry["as"] not in {"embedding", "tensor"} or "shape" in entry:
+        msg = "`missing` has a value and a shape, and is for as = 'embedding' or 'tensor', of one shape on both sides"
+        raise ValueError(msg)
+    return constant
 
 
 def _two_sided(entry: dict[str, Any], *, in_base: bool) -> list[Rule]:
@@ -193,6 +210,7 @@ def _two_sided(entry: dict[str, Any], *, in_base: bool) -> list[Rule]:
     if used is not None and not (untied and used in torch[0]):
         msg = "`used` is one of the names in `torch`, where some are `untied`"
         raise ValueError(msg)
+    missing = _missing(entry)
     for parameter in KINDS[entry["as"]]:
         if parameter.is_bias and bias is False:
             continue
@@ -210,11 +228,12 @@ def _two_sided(entry: dict[str, Any], *, in_base: bool) -> list[Rule]:
                 parameter.axis,
                 shape,
                 _sizes(entry.get("paddle_shape", [*(shape or ())[:1], -1])),
-                required=not optional and not (parameter.is_bias and bias == "optional"),
+                required=not optional and not missing and not (parameter.is_bias and bias == "optional"),
                 classes=_names(entry.get("for", [])),
                 untied=untied,
                 used=used,
                 when=_when(entry),
+                missing=missing,
             )
         )
     if entry["as"] == "batch_norm":

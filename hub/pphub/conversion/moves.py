@@ -34,6 +34,7 @@ class Request:
         to: the side that is made.
         config: torch's ``config.json``.
         dropped: what an earlier conversion left out, from its record.
+        made: names of what it made, since the checkpoint lacked it.
         has_heads: whether the checkpoint has more than the base model, whatever the class is.
     """
 
@@ -42,6 +43,7 @@ class Request:
     to: Side
     config: Mapping[str, object]
     dropped: tuple[Mapping[str, object], ...] = ()
+    made: frozenset[str] = frozenset()
     has_heads: bool = False
 
     @property

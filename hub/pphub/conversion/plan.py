@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pphub.checkpoint.tensor import Tensor
-    from pphub.conversion.family import Rule
+    from pphub.conversion.family import Constant, Rule
 
 __all__ = ["check_coverage", "make_plan"]
 
@@ -54,6 +54,8 @@ def make_plan(request: Request, tensors: Mapping[str, Tensor]) -> Plan:
                 unknown.append(name)
         elif found.rule.reason is not None:
             drops.append(_left_out(tensor, found.rule, found.rule.reason))
+        elif found.rule.missing and name in request.made and _is_constant(tensor, found.rule.missing):
+            drops.append(Drop(tensor, "torch's checkpoint did not have it: torch makes it"))
         else:
             group = groups.setdefault((id(found.rule), tuple(sorted(found.index.items()))), _Group(found))
             first = group.parts.setdefault(found.part, tensor)
@@ -98,6 +100,10 @@ def _left_out(tensor: Tensor, rule: Rule, reason: str) -> Drop:
     return Drop(tensor, reason, recognise(tensor, value))
 
 
+def _is_constant(tensor: Tensor, constant: Constant) -> bool:
+    return recognise(tensor, constant.value) == constant.value
+
+
 def _is_head(request: Request, rule: Rule) -> bool:
     """Whether a tensor shows that a model is more than its base, also where its config names the base."""
     return not rule.in_base and rule.reason is None and request.architecture not in rule.classes
@@ -138,23 +144,21 @@ def _operation(request: Request, found: Found) -> Operation:
 
 def _share(moves: Sequence[Move]) -> list[Move]:
     """Tensors that are the same bytes of the same file are written once."""
-    payloads: dict[tuple[object, ...], int] = {}
-    shared: list[Move] = []
+    payloads: dict[tuple[object, ...], list[Move]] = {}
     for move in moves:
         whole = len(move.tensors) == len(move.outputs) == 1
         key = (*move.tensors[0].identity, move.operation) if whole else (id(move),)
-        index = payloads.setdefault(key, len(shared))
-        if index == len(shared):
-            shared.append(move)
-            continue
-        first = shared[index]
-        shared[index] = replace(
-            first,
-            sources=tuple(dict.fromkeys(first.sources + move.sources)),
-            outputs=(first.outputs[0] + move.outputs[0],),
-            cores=first.cores + move.cores,
-        )
-    return shared
+        payloads.setdefault(key, []).append(move)
+    return [same[0] if len(same) == 1 else _as_one(same) for same in payloads.values()]
+
+
+def _as_one(moves: Sequence[Move]) -> Move:
+    return replace(
+        moves[0],
+        sources=tuple(dict.fromkeys(name for move in moves for name in move.sources)),
+        outputs=(tuple(name for move in moves for name in move.outputs[0]),),
+        cores=tuple(name for move in moves for name in move.cores),
+    )
 
 
 def _made(request: Request, moves: Sequence[Move]) -> list[Made]:
@@ -179,6 +183,8 @@ def _made(request: Request, moves: Sequence[Move]) -> list[Made]:
             ):
                 made.append(Made((name,), value, dtype, tuple(sizes), found.rule.label))
                 again |= {name, *request.written(found)}
+    if request.to == "paddle":
+        made += _missing(request, taken)
     modules = {_above(name) for name in taken}
     constants = [rule for rule in request.family.rules_for(request.architecture) if rule.constant]
     if not any(rule.parts(request.to) for rule in constants):
@@ -198,10 +204,28 @@ def _made(request: Request, moves: Sequence[Move]) -> list[Made]:
         there = not module or _within(module, modules)
         if there and not again.intersection(names):
             shape = resolve(rule.constant.shape, request.config)
-            if not can_make(rule.constant.value, shape, rule.constant.dtype):
-                msg = f"config.json makes {names[0]} of the shape {list(shape)}"
-                raise ConversionFailed(msg, hint="get config.json again from its source")
-            made.append(Made(names, rule.constant.value, rule.constant.dtype, shape, rule.label))
+            made.append(_make(names, rule, rule.constant, shape))
+    return made
+
+
+def _make(names: tuple[str, ...], rule: Rule, constant: Constant, shape: tuple[int, ...]) -> Made:
+    if not can_make(constant.value, shape, constant.dtype):
+        msg = f"config.json makes {names[0]} of the shape {list(shape)}"
+        raise ConversionFailed(msg, hint="get config.json again from its source")
+    return Made(names, constant.value, constant.dtype, shape, rule.label)
+
+
+def _missing(request: Request, taken: set[str]) -> list[Made]:
+    """What torch makes by itself where a checkpoint lacks it; in float32 also beside halves, as torch calculates it."""
+    made = []
+    if any(rule.missing for rule in request.family.rules_for(request.architecture)):
+        counts = count_layers(request.family, request.architecture, request.config)
+        for rule, index in request.family.instances(request.architecture, counts):
+            if rule.missing is None or rule.missing.shape is None:
+                continue
+            names = request.written(Found(rule, 0, index))
+            if not taken.intersection(names):
+                made.append(_make(names, rule, rule.missing, resolve(rule.missing.shape, request.config)))
     return made
 
 

@@ -106,8 +106,9 @@ def find_family(config: Mapping[str, object]) -> tuple[Family, str]:
     architecture, model_type = _architecture(config), config.get("model_type")
     if architecture is not None:
         for family in _families(architecture):
-            if architecture in family.architectures:
-                return family, architecture
+            named = family.former.get(architecture, architecture)
+            if named in family.architectures:
+                return family, named
     elif isinstance(model_type, str):
         for family in _families(model_type):
             if model_type in family.model_types:
@@ -149,10 +150,18 @@ def _architecture(config: Mapping[str, object]) -> str | None:
 
 
 def _no_rules(config: Mapping[str, object]) -> ConversionFailed:
-    model_type = config.get("model_type")
-    found = _architecture(config) or (
-        f"model_type {model_type!r}" if model_type else "no architectures and no model_type"
-    )
+    architecture, model_type = _architecture(config), config.get("model_type")
+    if architecture is None and not model_type:
+        msg = "there are no conversion rules for this model: config.json has neither architectures nor model_type"
+        return ConversionFailed(msg, hint='say in config.json what it is, such as "model_type": "bert"')
+    families = [family for family in load_families() if model_type in family.model_types]
+    if architecture is not None and families:
+        known = ", ".join(name for family in families for name in family.architectures)
+        msg = f"there are no conversion rules for this model: config.json names {architecture!r:.200}; "
+        msg += f"of {model_type} there are rules for {known}"
+        hint = "if it is one of these by another name, correct architectures in config.json"
+        return ConversionFailed(msg, hint=hint)
+    found = repr(architecture) if architecture is not None else f"model_type {model_type!r:.200}"
     known = ", ".join(family.name for family in load_families())
-    msg = f"there are no conversion rules for this model: config.json names {found}; there are rules for {known}"
+    msg = f"there are no conversion rules for this model: config.json names {found:.200}; there are rules for {known}"
     return ConversionFailed(msg, hint="see pphub/conversion/rules/README.md for how a family is added")
