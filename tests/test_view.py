@@ -19,6 +19,7 @@ import berts
 import pphub
 from conftest import ROOT
 from hubs import fill, safetensors
+from pphub.loading import import_paddlenlp
 from pphub.view import show_by_name, tokenizer_class
 from pphub_cache.care.verifying import check, plan_check
 from pphub_cache.layout import Layout
@@ -211,6 +212,24 @@ def test_a_built_in_name_has_the_vocabulary_under_the_name_of_its_url(home: Path
     assert not (shown / "ernie_3.0_medium_zh_vocab.txt").samefile(shown / "vocab.txt")
 
 
+SPECIAL = ("pad", "unk", "cls", "sep", "mask")
+
+
+def test_an_albert_with_a_vocabulary_has_a_tokenizer_in_paddlenlp(home: Path, tmp_path: Path) -> None:
+    """Its class is two, and is not told by PaddleNLP which of them it is."""
+    files = {
+        "config.json": json.dumps({"architectures": ["AlbertModel"], "model_type": "albert"}).encode(),
+        "vocab.txt": "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n天\n".encode(),
+        "tokenizer_config.json": json.dumps({f"{word}_token": f"[{word.upper()}]" for word in SPECIAL}).encode(),
+    }
+    folder = fill(tmp_path / "folder", TINY | files)
+    shown = show(home, "org/albert", folder)
+    assert shown is not None
+    library = import_paddlenlp()
+    for kind in (library.AutoTokenizer, library.AlbertTokenizer):
+        assert kind.from_pretrained(str(shown))("天天")["input_ids"] == [2, 5, 5, 3]
+
+
 def test_a_legacy_config_is_there_under_both_names(home: Path, tmp_path: Path) -> None:
     files = {"model_config.json": b'{"init_class": "BertModel"}', "model_state.pdparams": b"weights"}
     shown = show(home, "old", fill(tmp_path / "folder", files))
@@ -367,6 +386,7 @@ def test_another_model_replaces_the_first_whole_for_those_who_read(home: Path, t
 KILLED = """
 import os, sys
 from pathlib import Path
+from pphub.loading import import_paddlenlp
 from pphub.view import show_by_name
 
 root, links, stride = Path(sys.argv[1]), sys.argv[2] == "links", int(sys.argv[3])

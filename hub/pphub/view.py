@@ -41,7 +41,7 @@ from pphub.conversion.job import RECORD_FILE, WEIGHTS_FILE
 from pphub.conversion.rules import find_family, load_families
 from pphub.errors import ConversionFailed, PphubError
 from pphub.select import is_weights, weight_files
-from pphub.tokenizer.classes import FORMS, named_class, paddle_class
+from pphub.tokenizer.classes import FORMS, named_class, paddle_class, without
 from pphub.tokenizer.folder import DERIVED_FILE
 from pphub_cache.atomic import (
     explain_os_errors,
@@ -255,11 +255,11 @@ def _complete_tokenizer(target: Path, folder: Path, files: tuple[str, ...]) -> N
             write_bytes(target / name, b"{}\n")
     config = read_json(folder / _TOKENIZER_CONFIG) if _TOKENIZER_CONFIG in files else {}
     kind = tokenizer_class(folder)
+    more: dict[str, object] = {key: value for key, value in without(kind, files).items() if key not in config}
     if kind is not None and kind != (config.get("init_class") or config.get("tokenizer_class")):
-        config = {**config, "init_class": kind}
-    elif _TOKENIZER_CONFIG in files:
-        return
-    write_json(target / _TOKENIZER_CONFIG, config)
+        more["init_class"] = kind
+    if more or _TOKENIZER_CONFIG not in files:
+        write_json(target / _TOKENIZER_CONFIG, {**config, **more})
 
 
 # ------------------------------------------------------------------------------------------ showing it
