@@ -422,7 +422,7 @@ def test_offline_by_name_and_by_folder_also_in_a_chinese_home(tmp_path: Path, mo
 
 def test_an_architecture_without_rules_is_one_clear_error(tmp_path: Path) -> None:
     berts.write_bin(tmp_path / "m", {"architectures": ["MambaModel"], "model_type": "mamba"}, {})
-    with pytest.raises(ConversionFailed, match=r"MambaModel; there are rules for .*bert, "):
+    with pytest.raises(ConversionFailed, match=r"MambaModel'; there are rules for .*bert, "):
         pphub.AutoModel.from_pretrained(tmp_path / "m")
 
 

@@ -12,7 +12,9 @@ import shutil
 import subprocess
 import sys
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +24,7 @@ import pytest
 import berts
 import pphub
 from conftest import MINILM
-from matrix import all_rows, build, save
+from matrix import Row, all_rows, build, differences, save
 from parity import differences_to_own
 from pphub.errors import LoadFailed, UsageError
 from pphub.loading import FreshParameters, import_paddlenlp, load_model
@@ -157,6 +159,24 @@ def test_a_cache_entry_that_is_replaced_while_it_is_loaded(tmp_path: Path, prepa
     new.write_bytes(b"\0" * (prepared / WEIGHTS).stat().st_size)
     new.replace(prepared / WEIGHTS)
     assert bits(model) == expected
+
+
+def test_a_folder_whose_weights_are_replaced_while_they_are_copied(
+    tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Values of two files would make a model that nobody saved."""
+    folder = shutil.copytree(prepared, tmp_path / "folder", symlinks=False)
+    (folder / WEIGHTS).chmod(0o644)
+    pphub.AutoModel.from_pretrained(folder)
+
+    def late(*arguments: Any) -> None:
+        (folder / "new").write_bytes((folder / WEIGHTS).read_bytes()[::-1])
+        (folder / "new").replace(folder / WEIGHTS)
+        fill(*arguments)
+
+    monkeypatch.setattr("pphub.loading.model.fill", late)
+    with pytest.raises(LoadFailed, match="was replaced while it was being read"):
+        pphub.AutoModel.from_pretrained(folder)
 
 
 def test_a_file_that_is_replaced_while_it_is_read_is_noticed(prepared: Path) -> None:
@@ -391,6 +411,195 @@ def test_models_are_loaded_in_several_threads_at_once(prepared: Path) -> None:
     for thread in threads:
         thread.join()
     assert found == [expected] * 4
+
+
+# -- tied ----------------------------------------------------------------------------------------------------
+
+# Base class, class with a head, what is tied in the latter, and changes of the config.
+TIED: list[tuple[str, str, str, dict[str, Any]]] = [
+    ("BartModel", "BartForConditionalGeneration", "lm_head_weight", {}),
+    ("MBartModel", "MBartForConditionalGeneration", "lm_head_weight", {}),
+    ("PegasusModel", "PegasusForConditionalGeneration", "lm_head_weight", {}),
+    ("BlenderbotModel", "BlenderbotForConditionalGeneration", "lm_head_weight", {}),
+    ("BlenderbotSmallModel", "BlenderbotSmallForConditionalGeneration", "lm_head_weight", {}),
+    ("OPTModel", "OPTForCausalLM", "lm_head.decoder_weight", {}),
+    ("LlamaModel", "LlamaForCausalLM", "lm_head.weight", {"tie_word_embeddings": True}),
+    ("MT5Model", "MT5ForConditionalGeneration", "lm_head.weight", {"tie_word_embeddings": True}),
+]
+
+
+def row_of(torch_class: str, **changes: object) -> Row:
+    row = next(row for row in all_rows() if row.torch_class == torch_class)
+    return replace(row, settings={**row.settings, **changes})
+
+
+def fresh_of(caught: pytest.WarningsRecorder) -> list[str]:
+    (text,) = [str(warning.message) for warning in caught if warning.category is FreshParameters]
+    return text.rpartition(": ")[2].split(", ")
+
+
+@pytest.mark.parametrize("is_mapped_there", [True, False], ids=["mapped", "copied"])
+@pytest.mark.parametrize(("base", "head", "name", "changes"), TIED, ids=[head for _, head, _, _ in TIED])
+@pytest.mark.filterwarnings("error::pphub.loading.FreshParameters")
+def test_a_head_that_torch_ties_to_a_base_model_is_tied(
+    tmp_path: Path,
+    paddlenlp: Any,
+    said: pytest.LogCaptureFixture,
+    base: str,
+    head: str,
+    name: str,
+    changes: dict[str, Any],
+    is_mapped_there: bool,
+) -> None:
+    """As facebook/bart-base is on the hub: transformers misses nothing there."""
+    import transformers
+
+    torch_folder = save(build(row_of(base, **changes)), tmp_path / "torch")
+    torch_class = getattr(transformers, head)
+    torch_model, about = torch_class.from_pretrained(torch_folder, output_loading_info=True)
+    assert not about["missing_keys"]
+    folder = pphub.prepare(torch_folder) if is_mapped_there else pphub.convert(torch_folder, tmp_path / "paddle")
+    said.clear()
+    model = pphub.from_pretrained(getattr(paddlenlp, head), folder)
+    assert max(differences(row_of(head, **changes), torch_model.eval(), model)) <= 1e-5
+    assert f"{name} of {head} is not in the checkpoint" in said.text
+    assert "is built with random numbers" not in said.text
+    state = model.state_dict()
+    assert "final_logits_bias" not in state or not state["final_logits_bias"].numpy().any()
+    value, same = state[name].numpy(), torch_model.get_output_embeddings().weight.detach().numpy()
+    assert (value if value.shape == same.shape else value.T).tobytes() == same.tobytes()
+
+
+@needs_maps
+def test_what_is_tied_is_the_same_pages(tmp_path: Path, paddlenlp: Any, said: pytest.LogCaptureFixture) -> None:
+    folder = pphub.prepare(save(build(row_of("BartModel")), tmp_path / "torch"))
+    model = pphub.from_pretrained(paddlenlp.BartForConditionalGeneration, folder)
+    assert is_mapped(folder / WEIGHTS)
+    assert "copied into memory" not in said.text
+    assert model.lm_head_weight.data_ptr() == model.bart.shared.weight.data_ptr()
+
+
+@pytest.mark.parametrize(
+    ("base", "head", "name", "changes", "given"),
+    [
+        ("OPTModel", "OPTForCausalLM", "lm_head.decoder_weight", {"tie_word_embeddings": False}, {}),
+        ("OPTModel", "OPTForCausalLM", "lm_head.decoder_weight", {}, {"tie_word_embeddings": False}),
+        ("LlamaModel", "LlamaForCausalLM", "lm_head.weight", {}, {}),
+        ("LlamaModel", "LlamaForCausalLM", "lm_head.weight", TIED[6][3], {"tie_word_embeddings": False}),
+        # As opt-350m: PaddleNLP's head is not as wide as the embeddings.
+        ("OPTModel", "OPTForCausalLM", "lm_head.decoder_weight", {"word_embed_proj_dim": 12}, {}),
+    ],
+)
+def test_what_a_config_unties_or_cannot_be_tied_is_fresh(
+    tmp_path: Path,
+    paddlenlp: Any,
+    base: str,
+    head: str,
+    name: str,
+    changes: dict[str, Any],
+    given: dict[str, Any],
+) -> None:
+    folder = pphub.convert(save(build(row_of(base, **changes)), tmp_path / "torch"), tmp_path / "paddle")
+    with pytest.warns(FreshParameters) as caught:
+        model = pphub.from_pretrained(getattr(paddlenlp, head), folder, **given)
+    assert fresh_of(caught) == [name]
+    assert model.state_dict()[name].numpy().std() > 0.001  # drawn
+
+
+@pytest.mark.parametrize(
+    ("base", "head", "tied", "fresh"),
+    [
+        ("DistilBertModel", "DistilBertForMaskedLM", "vocab_projector", "vocab_transform"),
+        (
+            "NystromformerModel",
+            "NystromformerForMaskedLM",
+            "cls.predictions.decoder",
+            "cls.predictions.transform.dense",
+        ),
+    ],
+)
+def test_of_a_head_that_is_tied_in_part_the_rest_is_fresh(
+    tmp_path: Path, paddlenlp: Any, base: str, head: str, tied: str, fresh: str
+) -> None:
+    folder = pphub.convert(save(build(row_of(base)), tmp_path / "torch"), tmp_path / "paddle")
+    with pytest.warns(FreshParameters) as caught:
+        model = pphub.from_pretrained(getattr(paddlenlp, head), folder)
+    assert {f"{fresh}.weight", f"{fresh}.bias", f"{tied}.bias"} < set(fresh_of(caught))
+    assert f"{tied}.weight" not in fresh_of(caught)
+    state = model.state_dict()
+    (words,) = [value for name, value in state.items() if name.endswith("word_embeddings.weight")]
+    assert state[f"{tied}.weight"].numpy().T.tobytes() == words.numpy().tobytes()
+
+
+def test_what_is_tied_in_a_folder_of_paddles_own(tmp_path: Path, paddlenlp: Any) -> None:
+    """Without a record its config tells, where Paddle's says what torch's would."""
+    opt = pphub.convert(save(build(row_of("OPTModel")), tmp_path / "opt"), tmp_path / "opt-paddle")
+    llama = save(build(row_of("LlamaModel", tie_word_embeddings=True)), tmp_path / "llama")
+    llama = pphub.convert(llama, tmp_path / "llama-paddle")
+    for folder in (opt, llama):
+        pphub.AutoModel.from_pretrained(folder).save_pretrained(str(folder.parent / f"{folder.name}-saved"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FreshParameters)
+        state = bits(pphub.from_pretrained(paddlenlp.OPTForCausalLM, tmp_path / "opt-paddle-saved"))
+    assert state["lm_head.decoder_weight"] == state["opt.embeddings.word_embeddings.weight"]
+    with pytest.warns(FreshParameters, match=r"lm_head\.weight$"):  # Paddle's cannot say that it is tied
+        pphub.from_pretrained(paddlenlp.LlamaForCausalLM, tmp_path / "llama-paddle-saved")
+    edited(opt, tmp_path / "untied", tie_word_embeddings=False)
+    with pytest.warns(FreshParameters, match=r"lm_head\.decoder_weight$"):
+        pphub.from_pretrained(paddlenlp.OPTForCausalLM, tmp_path / "untied")
+
+
+@pytest.mark.parametrize("architecture", [None, [], {"torch": []}, {"torch": "NoSuchModel"}, {"torch": 7}], ids=str)
+@pytest.mark.filterwarnings("ignore::pphub.loading.FreshParameters")
+def test_a_record_that_tells_nothing_of_ties(tmp_path: Path, paddlenlp: Any, architecture: object) -> None:
+    """What the config tells counts, unless the record speaks of rules that there are not."""
+    folder = pphub.convert(save(build(row_of("OPTModel")), tmp_path / "torch"), tmp_path / "paddle")
+    record = json.loads((folder / "conversion.json").read_bytes())
+    record |= {"architecture": architecture, "config": 7}
+    (folder / "conversion.json").write_text(json.dumps(record), encoding="utf-8")
+    state = bits(pphub.from_pretrained(paddlenlp.OPTForCausalLM, folder))
+    is_tied = state["lm_head.decoder_weight"] == state["opt.embeddings.word_embeddings.weight"]
+    assert is_tied == (architecture != {"torch": "NoSuchModel"})
+
+
+@pytest.mark.parametrize("saved", ["BartModel", "BartForConditionalGeneration"])
+def test_embeddings_of_another_size_leave_what_is_tied_to_them_fresh(
+    tmp_path: Path, paddlenlp: Any, saved: str
+) -> None:
+    """Zeros that take the place of what the checkpoint has are told of; other zeros are not."""
+    folder = pphub.convert(save(build(row_of(saved)), tmp_path / "torch"), tmp_path / "paddle")
+    more: dict[str, Any] = {"vocab_size": 70, "ignore_mismatched_sizes": True}
+    with pytest.warns(FreshParameters) as caught:
+        pphub.from_pretrained(paddlenlp.BartForConditionalGeneration, folder, **more)
+    assert "lm_head_weight" in fresh_of(caught)
+    assert ("final_logits_bias" in fresh_of(caught)) == (saved != "BartModel")
+
+
+def test_a_head_of_another_size_is_not_taken_for_one_that_is_not_there(tmp_path: Path, paddlenlp: Any) -> None:
+    folder = pphub.prepare(save(build(row_of("OPTForCausalLM")), tmp_path / "torch"))
+
+    def cut(state: dict[str, Any]) -> None:
+        state["lm_head.decoder_weight"] = state["lm_head.decoder_weight"][1:]
+
+    changed = change_state(folder, tmp_path / "changed", cut)
+    with pytest.warns(FreshParameters, match=r": lm_head\.decoder_weight$"):
+        pphub.from_pretrained(paddlenlp.OPTForCausalLM, changed, ignore_mismatched_sizes=True)
+
+
+def test_a_class_of_the_users_own_is_tied_and_its_buffers_are_told_of(tmp_path: Path, paddlenlp: Any) -> None:
+    import paddle
+
+    class Own(paddlenlp.BartForConditionalGeneration):  # type: ignore[misc]
+        def __init__(self, config: Any) -> None:
+            super().__init__(config)
+            self.register_buffer("noise", paddle.randn([8]))
+            self.zeros = self.create_parameter([8], is_bias=True)
+
+    folder = pphub.convert(save(build(row_of("BartModel")), tmp_path / "torch"), tmp_path / "paddle")
+    with pytest.warns(FreshParameters) as caught:
+        state = bits(pphub.from_pretrained(Own, folder))
+    assert sorted(fresh_of(caught)) == ["noise", "zeros"]
+    assert state["lm_head_weight"] == state["bart.shared.weight"]
 
 
 # -- the class, and what is beside the weights ---------------------------------------------------------------

@@ -69,9 +69,27 @@ class Files:
             _LOG.debug("%s is copied into memory: mapping it fails: %s", path, error)
             return None
         if pages is None:
-            msg = f"{path} was replaced while it was being read"
-            raise LoadFailed(msg, hint="load the model again")
+            raise _replaced(path)
         return pages
+
+    def check(self, path: Path) -> None:
+        """Check that a file that was copied is still the one that was looked through.
+
+        Raises:
+            LoadFailed: it is another.
+        """
+        before = self._before.get(path)
+        try:
+            same = before is None or _identity(path.stat()) == _identity(before)
+        except OSError:  # what was read is gone, or another
+            same = False
+        if not same:
+            raise _replaced(path)
+
+
+def _replaced(path: Path) -> LoadFailed:
+    msg = f"{path} was replaced while it was being read"
+    return LoadFailed(msg, hint="load the model again")
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:
@@ -98,6 +116,8 @@ def fill(parameters: Mapping[str, Any], pairs: Mapping[str, Tensor], files: File
             array = _read(parameter, tensor)
             copied.append(name)
         _bind(parameter, array)
+    for path in {pairs[name].path for name in copied}:
+        files.check(path)
     if copied:
         _LOG.debug("%d of %d tensors are copied into memory: %s", len(copied), len(pairs), ", ".join(copied[:5]))
 

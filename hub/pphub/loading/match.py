@@ -12,9 +12,10 @@ from pphub.errors import LoadFailed
 from pphub.loading.warned import FreshParameters, UnusedTensors, warn_user
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from pphub.checkpoint.tensor import Tensor
+    from pphub.loading.tied import Tied
 
 __all__ = ["Match", "match_up", "tell"]
 
@@ -29,19 +30,26 @@ class Match:
 
     Attributes:
         pairs: name in the model → tensor; a parameter that has several names is there once.
-        fresh: names of what the checkpoint does not fill.
+        fresh: names of what the checkpoint does not fill, but for what is zeros in every new model.
+        tied: name of what the tensor of another parameter fills, as in torch → the name of that tensor.
         unused: names of the checkpoint that belong to the base model, and have no place in it.
         passed_over: other names of the checkpoint without a place, of heads that the model does not have.
     """
 
     pairs: Mapping[str, Tensor]
     fresh: tuple[str, ...]
+    tied: Mapping[str, str]
     unused: tuple[str, ...]
     passed_over: tuple[str, ...]
 
 
 def match_up(
-    model: Any, tensors: Mapping[str, Tensor], absent: Iterable[str] = (), *, ignore_mismatched: bool = False
+    model: Any,
+    tensors: Mapping[str, Tensor],
+    absent: Iterable[str] = (),
+    ties: Callable[[], Iterable[Tied]] = tuple,
+    *,
+    ignore_mismatched: bool = False,
 ) -> Match:
     """Match by name, with the prefix of the base model added or removed where the two sides differ in it.
 
@@ -49,6 +57,7 @@ def match_up(
         model: a model of PaddleNLP, whose parameters need no values yet.
         tensors: of the checkpoint.
         absent: modules of the base model that may stay fresh.
+        ties: says what torch ties; not called where the checkpoint fills all.
         ignore_mismatched: whether a parameter stays fresh whose tensor has another shape.
 
     Raises:
@@ -64,16 +73,13 @@ def match_up(
     pairs = {name: tensor for name, tensor in pairs.items() if name not in wrong}
     _check_kinds(expected, pairs)
     once = _once(model, expected, pairs)
-    # One parameter may be listed under several names (tied weights): filling one fills all.
-    filled = {id(expected[name]) for name in once}
-    # Integers are no random start values: the class makes them, such as the numbers of positions.
-    fresh = tuple(
-        name
-        for name, parameter in expected.items()
-        if id(parameter) not in filled and "int" not in str(parameter.dtype)
-    )
+    lacking = [name for name in _fresh(expected, once) if name not in wrong]
+    tied = _tied(expected, once, lacking, ties()) if lacking else {}
+    once |= tied
+    fresh = _fresh(expected, once)
     _check_base(model, expected, [name for name in fresh if name not in wrong], tuple(absent))
-    return Match(once, fresh, unused, passed_over)
+    told = tuple(name for name in fresh if name in wrong or not _is_constant(model, expected[name]))
+    return Match(once, told, {name: tensor.name for name, tensor in tied.items()}, unused, passed_over)
 
 
 def tell(model: Any, match: Match) -> None:
@@ -85,6 +91,8 @@ def tell(model: Any, match: Match) -> None:
         warn_user(text, UnusedTensors)
     if match.passed_over:
         _LOG.debug("%s has no place for these tensors of the checkpoint: %s", kind, _listed(match.passed_over))
+    for name, other in match.tied.items():
+        _LOG.debug("%s of %s is not in the checkpoint: it is %s, to which torch ties it", name, kind, other)
     if match.fresh:
         listed = ", ".join(match.fresh)
         text = f"these parameters of {kind} are not in the checkpoint and have random start values: {listed}"
@@ -150,6 +158,41 @@ def _once(model: Any, expected: Mapping[str, Any], pairs: Mapping[str, Tensor]) 
             msg = f"{before} and {name} are one parameter in {type(model).__name__}, but their values differ"
             raise LoadFailed(msg, hint="PaddleNLP's class cannot be this model; its base model can be loaded")
     return {name: pairs[name] for name in first.values()}
+
+
+def _fresh(expected: Mapping[str, Any], pairs: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """The names of what is not filled."""
+    # One parameter may be listed under several names (tied weights): filling one fills all.
+    filled = {id(expected[name]) for name in pairs}
+    # Integers are no random start values: the class makes them, such as the numbers of positions.
+    return tuple(
+        name
+        for name, parameter in expected.items()
+        if id(parameter) not in filled and "int" not in str(parameter.dtype)
+    )
+
+
+def _tied(
+    expected: Mapping[str, Any], pairs: Mapping[str, Tensor], lacking: list[str], ties: Iterable[Tied]
+) -> dict[str, Tensor]:
+    """What fills parameters that the checkpoint lacks, since in torch they are others that it has."""
+    filled = {id(expected[name]): tensor for name, tensor in pairs.items()}
+    found: dict[str, Tensor] = {}
+    for tie in ties:
+        others = (filled.get(id(expected[name])) for name in tie.others if name in expected)
+        tensor = next((other for other in others if other is not None), None)
+        if tensor is None:
+            continue
+        tensor = tensor.turned if tie.transpose else tensor
+        for name in tie.names:
+            if name in lacking and id(expected[name]) not in filled and tuple(expected[name].shape) == tensor.shape:
+                found[name] = filled[id(expected[name])] = tensor
+    return found
+
+
+def _is_constant(model: Any, value: Any) -> bool:
+    """Whether it is no parameter but a buffer of zeros, as every new model has it: the bias of final logits."""
+    return any(value is buffer for buffer in model.buffers()) and not value.numpy().any()
 
 
 def _check_base(model: Any, expected: Mapping[str, Any], fresh: list[str], absent: tuple[str, ...]) -> None:

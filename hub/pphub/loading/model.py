@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from pphub.checkpoint.folder import open_checkpoint
@@ -20,11 +21,12 @@ from pphub.loading.library import import_paddlenlp
 from pphub.loading.match import match_up, tell
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from pphub.checkpoint.tensor import Tensor
     from pphub.loading.match import Match
+    from pphub.loading.tied import Tied
 
 __all__ = ["load_model"]
 
@@ -51,8 +53,9 @@ def load_model(kind: str | type, folder: Path, weights: tuple[str, ...], kwargs:
         kwargs: as for PaddleNLP's ``from_pretrained``: config values, the rest for the model class.
 
     Returns:
-        A ``paddlenlp.transformers`` model in eval mode, every parameter of the base model loaded. Weights that lie in
-        the cache are not copied: they are the file's pages until they are written to.
+        A ``paddlenlp.transformers`` model in eval mode, every parameter of the base model loaded, and with them what
+        torch ties to them. Weights that lie in the cache are not copied: they are the file's pages until they are
+        written to.
 
     Raises:
         LoadFailed: no such class, wrong shapes, or a parameter of the base model is not in the checkpoint.
@@ -71,7 +74,9 @@ def load_model(kind: str | type, folder: Path, weights: tuple[str, ...], kwargs:
     config, model_kwargs = make_config(model_class, folder, kwargs)
     config.dtype = _dtype(dtype or config.dtype or "float32")
     record = _record(folder)
-    recipe = _Recipe(model_class, config, model_kwargs, tensors, _texts(record.get("absent")), ignore_mismatched)
+    ties = partial(_ties, model_class, folder, record, kwargs)
+    absent = _texts(record.get("absent"))
+    recipe = _Recipe(model_class, config, model_kwargs, tensors, absent, ties, ignore_mismatched)
     model, match = recipe.make()
     fill(model.state_dict(), match.pairs, files)
     _set_epsilon(model, record.get("epsilon", getattr(config, _EPSILON, None)))
@@ -114,6 +119,7 @@ class _Recipe:
         kwargs: further keywords for the class.
         tensors: of the checkpoint.
         absent: modules of the base model that may stay fresh.
+        ties: says which parameters are others in torch.
         ignore_mismatched: whether a parameter stays fresh whose tensor has another shape.
     """
 
@@ -122,6 +128,7 @@ class _Recipe:
     kwargs: Mapping[str, Any]
     tensors: Mapping[str, Tensor]
     absent: tuple[str, ...]
+    ties: Callable[[], Iterable[Tied]]
     ignore_mismatched: bool
 
     def make(self) -> tuple[Any, Match]:
@@ -169,7 +176,7 @@ class _Recipe:
             raise LoadFailed(msg, hint=hint) from error
 
     def _match(self, model: Any) -> Match:
-        return match_up(model, self.tensors, self.absent, ignore_mismatched=self.ignore_mismatched)
+        return match_up(model, self.tensors, self.absent, self.ties, ignore_mismatched=self.ignore_mismatched)
 
 
 def _computes_on_cpu() -> bool:
@@ -179,6 +186,12 @@ def _computes_on_cpu() -> bool:
         return True
     _LOG.debug("the model is built with random numbers, and filled by copying: Paddle computes on another device")
     return False
+
+
+def _ties(model_class: Any, folder: Path, record: Mapping[str, object], given: Mapping[str, Any]) -> tuple[Tied, ...]:
+    from pphub.loading.tied import tied_in_torch  # not at the top: most checkpoints are whole, and need no rules
+
+    return tied_in_torch(model_class, folder, record, given)
 
 
 def _set_epsilon(model: Any, epsilon: object) -> None:
