@@ -91,6 +91,14 @@ END = """
 This page is written by `make architectures`, from `tests/rows` and the rule files; a test keeps it up to date.
 """
 
+# Families with convolutions over tokens; tests/test_public_models.py holds them against torch.
+MIXING = ("convbert", "mobilebert", "nystromformer")
+PADDING = (
+    "Through unmodified PaddleNLP, the padding token is zeros whatever the checkpoint has for it, and the convolutions"
+    " of this family mix it into the tokens beside it: answers to padded texts differ where its row is not zeros."
+    " pphub's loader gives the row that is there."
+)
+
 Figures = dict[str, dict[str, Any]]
 
 
@@ -206,6 +214,8 @@ def notes(family: Family, rows: list[Row]) -> list[str]:
         )
         found += ["", f"{which}: {broken.why} (`… {broken.error} …`)."]
     found += epsilons(family)
+    if family.name in MIXING:
+        found += ["", PADDING]
     if family.config.only:
         said = "; ".join(f"`{key}` {values(allowed)}" for key, allowed in sorted(family.config.only.items()))
         found += ["", f"Refused unless {said}."]

@@ -163,7 +163,7 @@ def build(row: Row) -> Any:
                 buffer.add_(torch.rand_like(buffer))
         for module in model.modules():
             if isinstance(module, torch.nn.Embedding) and module.padding_idx is not None:
-                module.weight[module.padding_idx] = 0  # as it is in every trained model; Paddle takes it for granted
+                module.weight[module.padding_idx] = 0  # as unmodified PaddleNLP, which is asked as well, takes it to be
         for first, second in row.same:
             model.get_parameter(first).copy_(model.get_parameter(second))
     return model

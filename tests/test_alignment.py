@@ -18,16 +18,22 @@ import pphub
 from conftest import MINILM, WEIGHTS
 from matrix import Row, all_rows, build, save
 from pphub.alignment import schedules
-from pphub.alignment.asking import Sizes, plain_ids
+from pphub.alignment.asking import Sizes, make_questions, plain_ids
 from pphub.alignment.compare import compare
-from pphub.alignment.paddle_side import paddle_rates
+from pphub.alignment.manner import Manner
+from pphub.alignment.paddle_side import PaddleModel, paddle_rates
 from pphub.alignment.record import PROOF_FILE, describe_proof, proof_problems, read_proof
 from pphub.alignment.report import report_document
 from pphub.alignment.run import align, check_sides, run_stages
 from pphub.alignment.session import Options, Session
+from pphub.alignment.sides import Batch, Objective, Recipe
+from pphub.alignment.stages import rounding
+from pphub.alignment.stages.forward import _compare_layers, _judge
+from pphub.alignment.stages.result import Found
 from pphub.alignment.stages.schedule import run_schedule
 from pphub.alignment.stages.train import TASKS
 from pphub.alignment.subject import find_subject
+from pphub.alignment.torch_side import TorchModel
 from pphub.alignment.values import EXACT, Report, StageResult, Tolerance
 from pphub.checkpoint.folder import read_weights
 from pphub.cli import main
@@ -220,7 +226,12 @@ def test_a_wrong_gelu_is_caught(tmp_path: Path) -> None:
     assert forward.parameters is not None
     assert forward.parameters.unequal == ()
     assert forward.first is not None
-    assert forward.first.startswith("encoder.albert_layer_groups.0 ")
+    assert forward.first.startswith(
+        "encoder.albert_layer_groups.0 (Paddle: encoder.albert_layer_groups.0) at call 1 of 3,"
+    )
+    assert "the first module that diverges is encoder.albert_layer_groups.0 " in forward.reason
+    (note,) = (note for note in forward.notes if "float64" in note)
+    assert note.startswith("Paddle computes something else than torch, or less exactly: ")
 
 
 def test_one_token_off_is_caught_by_the_stage_of_data(tmp_path: Path, small: tuple[Path, Path]) -> None:
@@ -357,7 +368,8 @@ def test_a_head_that_only_torch_or_only_paddle_holds_fails(tmp_path: Path) -> No
     assert both.parameters is not None
     assert both.parameters.unproved == ("classifier.weight", "classifier.bias")
     assert both.parameters.compared == forward.parameters.compared  # type: ignore[union-attr]
-    assert any(note.startswith("not proved, ") and "classifier.bias" in note for note in both.notes)
+    note = "not proved, since torch's checkpoint holds nothing for them: classifier.weight, classifier.bias"
+    assert note in both.notes
 
 
 def test_what_no_class_reads_has_to_be_in_both_checkpoints(tmp_path: Path, small: tuple[Path, Path]) -> None:
@@ -396,6 +408,139 @@ def test_a_pooler_that_both_lack_is_named_and_part_of_the_base_is_not_let_off(
     change_weights(lambda values: [values.pop("encoder.layers.1.linear2.bias")])(paddle)
     forward = stage_of(align_small(paddle, torch), "forward")
     assert "both checkpoints lack parts of the base model: encoder.layers.1.linear2.bias" in forward.reason
+
+
+def test_what_only_paddles_class_reads_is_held_against_torchs_checkpoint(tmp_path: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    settings = SMALL | {"vocab_size": 60, "embedding_size": 16}
+    torch = save(build(Row("albert", "AlbertForMaskedLM", "AlbertConfig", settings)), tmp_path / "torch")
+    pooler = ("transformer.pooler.weight", "transformer.pooler.bias")
+    # Torch's class is built without a pooler; its checkpoint has none, or one of the pretraining.
+    lone = pphub.convert(torch, tmp_path / "lone", progress=QUIET)
+    without = stage_of(align_small(lone, torch), "forward")
+    assert without.status == "passed", without.reason
+    assert without.parameters is not None
+    assert without.parameters.unproved == pooler
+    assert f"not proved, since torch's checkpoint holds nothing for them: {', '.join(pooler)}" in without.notes
+    values = load_file(torch / "model.safetensors")
+    values |= {"albert.pooler.weight": np.eye(32, dtype=np.float32), "albert.pooler.bias": np.ones(32, np.float32)}
+    save_file(values, torch / "model.safetensors", metadata={"format": "pt"})
+    paddle = pphub.convert(torch, tmp_path / "paddle", progress=QUIET)
+    both = stage_of(align_small(paddle, torch), "forward")
+    assert both.status == "passed", both.reason
+    assert both.parameters is not None
+    assert (both.parameters.unproved, both.parameters.compared) == ((), without.parameters.compared + 2)
+    assert not any(note.startswith("not proved") for note in both.notes)
+    lacking = stage_of(align_small(lone, torch), "forward")
+    assert "torch's checkpoint holds what Paddle's lacks: " in lacking.reason
+    assert not any(note.startswith("not proved") for note in lacking.notes)
+    save_file({**values, "albert.pooler.bias": np.ones(32, np.float16)}, torch / "model.safetensors", {"format": "pt"})
+    recast = stage_of(align_small(paddle, torch), "forward")
+    assert recast.status == "passed", recast.reason
+    (note,) = (note for note in recast.notes if note.startswith("not proved"))
+    assert note.endswith(f"torch's class does not read them and the checkpoints hold them in two dtypes: {pooler[1]}")
+    save_file(values, torch / "model.safetensors", {"format": "pt"})
+    change_weights(lambda held: held[pooler[1]].__setitem__(3, 9))(paddle)
+    wrong = stage_of(align_small(paddle, torch), "forward")
+    count = both.parameters.compared
+    assert wrong.reason.startswith(f"1 of {count} parameters differ: {pooler[1]} (read by Paddle's class alone)")
+
+
+def test_rounding_is_told_from_another_computation(
+    tmp_path: Path, small: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tight = Tolerance(1e-9, 1e-8)
+    rounded = stage_of(align_small(small[1], small[0], tolerance=tight), "forward")
+    assert rounded.status == "failed"
+    (note,) = (note for note in rounded.notes if "float64" in note)
+    assert note.startswith("what is out of tolerance is rounding, as far as can be told, and not weights ")
+    paddle = Path(shutil.copytree(small[1], tmp_path / "paddle"))
+    edit_json(paddle / "config.json", hidden_act="relu")
+    edit_json(paddle / "conversion.json", hidden_act="relu")
+    other = stage_of(align_small(paddle, small[0], low_memory=True), "forward")
+    (note,) = (note for note in other.notes if "float64" in note)
+    assert note.startswith("Paddle computes something else than torch, or less exactly: ")
+    change_weights(zero_a_bias)(paddle)
+    assert not any("float64" in note for note in stage_of(align_small(paddle, small[0]), "forward").notes)
+    assert not any("float64" in note for note in stage_of(align_small(small[1], small[0]), "forward").notes)
+    # What cannot be told is said, and takes nothing else away.
+    monkeypatch.setattr(rounding, "_LARGEST", 1000)
+    large = stage_of(align_small(small[1], small[0], tolerance=tight), "forward")
+    assert (large.reason, large.differences) == (rounded.reason, rounded.differences)
+    assert any("in float64, BertModel would take 0.0 GB" in note for note in large.notes)
+    monkeypatch.undo()
+    monkeypatch.setattr(TorchModel, "double", lambda _model: None)
+    single = stage_of(align_small(small[1], small[0], tolerance=tight), "forward")
+    assert (single.reason, single.differences) == (rounded.reason, rounded.differences)
+    assert any("BertModel of transformers does not answer in float64" in note for note in single.notes)
+
+
+def test_a_module_that_agreed_before_is_not_called_the_first_to_diverge(tmp_path: Path) -> None:
+    settings = SMALL | {"vocab_size": 60, "embedding_size": 16, "num_hidden_layers": 12}
+    torch = save(build(Row("albert", "AlbertModel", "AlbertConfig", settings)), tmp_path / "torch")
+    paddle = pphub.convert(torch, tmp_path / "paddle", progress=QUIET)
+    group = "encoder.albert_layer_groups.0 (Paddle: encoder.albert_layer_groups.0)"
+    with Session(find_subject(paddle, torch, QUIET), Options(sizes=Sizes(2, 12)), QUIET) as session:
+        layers = [each.torch for each in session.known(session.own).modules if each.layer]
+        assert layers == ["encoder.albert_layer_groups.0"]
+        (question, *_) = make_questions(session.own.manner, session.facts(session.own).config, Sizes(2, 12))
+        with session.torch(session.own) as model:
+            right = model.answer(question.inputs, session.own.manner, layers, session.keep)
+    calls = right.taps[layers[0]]
+    assert len(calls) == 12
+    wrong = replace(right, taps={layers[0]: (*calls[:4], *(call + 1 for call in calls[4:]))})
+    with Session(find_subject(paddle, torch, QUIET), Options(sizes=Sizes(2, 12)), QUIET) as session:
+        found = _compare_layers(session, session.own, question, right, wrong, 0)
+    assert found.first is not None
+    assert found.first.name() == f"{group} at call 5 of 12 (those before agree)"
+    assert [doubt.call for doubt in found.doubts] == list(range(4, 12))
+    judged = Found(layers=found.compared, first=found.first.name())
+    _judge(judged, repeated=True)
+    assert judged.failures == [f"the first output out of tolerance is that of {found.first.name()}"]
+
+
+def test_the_norm_of_a_large_gradient_is_exact() -> None:
+    import paddle as their_paddle
+    import torch as their_torch
+
+    # Most rows of the gradient are zero, as of a table of words: Paddle's own norm of it is off.
+    values = np.random.default_rng(0).normal(size=(21128, 512)).astype(np.float32)
+    words = np.arange(0, 21128, 97, dtype=np.int64).reshape(2, -1)
+    exact = float(np.sqrt(np.square(values[words].astype(np.float64)).sum())) * 2 / (words.size * 512)
+
+    class TorchTable(their_torch.nn.Module):  # type: ignore[misc]
+        dtype = their_torch.float32
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = their_torch.nn.Embedding.from_pretrained(their_torch.from_numpy(values), freeze=False)
+
+        def forward(self, input_ids: Any) -> Any:
+            return self.table(input_ids)
+
+    class PaddleTable(their_paddle.nn.Layer):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = their_paddle.nn.Embedding(21128, 512)
+            self.table.weight.set_value(values)
+
+        def forward(self, input_ids: Any) -> Any:
+            return self.table(input_ids)
+
+    torch_model, paddle_model = TorchModel.__new__(TorchModel), PaddleModel.__new__(PaddleModel)
+    torch_model._model, torch_model._device = TorchTable(), "cpu"
+    paddle_model._model, paddle_model._keywords = PaddleTable(), {"input_ids"}
+    for model in (torch_model, paddle_model):
+        trace = model.train(
+            [Batch({"input_ids": words}, np.empty(0, np.int64))],
+            Manner(),
+            Objective("squares", "", 0),
+            Recipe(),
+            gradients=False,
+            on_step=lambda: None,
+        )
+        assert trace.norms[0] == pytest.approx(exact, rel=1e-6)
 
 
 @pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])

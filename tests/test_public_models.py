@@ -105,6 +105,29 @@ def test_positions_that_torch_calculates(tmp_path: Path, torch_class: str, dtype
     assert (kept[name] == 1).all()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("torch_class", ["MobileBertModel", "ConvBertModel", "NystromformerModel", "BertModel"])
+def test_a_row_of_padding_that_is_not_zeros(tmp_path: Path, torch_class: str, dtype: str) -> None:
+    """As in models that came from TensorFlow: torch looks it up, and convolutions mix it into real tokens."""
+    import torch
+
+    row = row_of(torch_class)
+    model = build(row)
+    table = model.get_input_embeddings()
+    with torch.no_grad():
+        table.weight[table.padding_idx] = torch.linspace(-1, 1, table.weight.shape[1])
+    paddle = pphub.convert(
+        save(model, tmp_path / "torch"), tmp_path / "paddle", dtype=None if dtype == "float32" else dtype
+    )
+    live = load(replace(row, manner=Manner(load={"dtype": "float32"})), paddle)
+    tolerance = row.tolerance if dtype == "float32" else 2e-2
+    assert max(differences(row, model, live)) <= tolerance
+    if dtype == "float32":
+        return
+    half = load(replace(row, manner=Manner(load={"dtype": dtype})), paddle)
+    assert half.get_input_embeddings()._padding_idx == -1
+
+
 @pytest.mark.parametrize(
     ("torch_class", "former"),
     [("T5ForConditionalGeneration", "T5WithLMHeadModel"), ("LlamaForCausalLM", "LLaMAForCausalLM")],

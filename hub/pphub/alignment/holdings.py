@@ -26,7 +26,7 @@ __all__ = ["add_unread"]
 
 
 def add_unread(parameters: Parameters, subject: Subject, live: Collection[str], prefix: str) -> Parameters:
-    """What was found of the live models, and besides the tensors that only one of the two checkpoints holds.
+    """What was found of the live models, and besides what the two checkpoints hold and these do not both have.
 
     Args:
         parameters: of the live models.
@@ -40,22 +40,30 @@ def add_unread(parameters: Parameters, subject: Subject, live: Collection[str], 
     plan = make_plan(subject.own, open_checkpoint(subject.torch, weight_files(subject.torch_files)))
     paddle = open_checkpoint(subject.paddle, subject.paddle_weights)
     covered: set[str] = set()
-    torch_only: list[str] = []
-    unproved: list[str] = []
+    lost: list[str] = []
+    recast: list[str] = []
     unread: list[Difference] = []
+    # Of these, the live models told nothing: Paddle's class may read what torch's is built without, such as a pooler.
+    open_ = set(parameters.unproved)
+    settled: set[str] = set()
     for move in plan.moves:
         places = [find_all(outputs, paddle, prefix) for outputs in move.outputs]
         # Under its own name: what is tied to it stands in for it in this class, and in another one nothing does.
-        torch_only += [outputs[0] for outputs in move.outputs if not find_all(outputs[:1], paddle, prefix)]
+        lost += [outputs[0] for outputs in move.outputs if not find_all(outputs[:1], paddle, prefix)]
         covered.update(name for found in places for name in found)
-        if all(find_all((name,), live, prefix) for found in places for name in found):
+        lives = {name: find_all((name,), live, prefix) for found in places for name in found}
+        if all(names and open_.isdisjoint(names) for names in lives.values()):
             continue
         for found, array in zip(places, move.read(), strict=True):
             for name in found:
+                if lives[name] and open_.isdisjoint(lives[name]):
+                    continue
+                settled.update(lives[name])
                 if paddle[name].dtype == move.tensors[0].dtype:
-                    unread.append(compare(f"{name} (read by neither class)", array, paddle[name].read(), EXACT))
+                    reader = "read by Paddle's class alone" if lives[name] else "read by neither class"
+                    unread.append(compare(f"{name} ({reader})", array, paddle[name].read(), EXACT))
                 else:
-                    unproved.append(name)
+                    recast.append(name)
     covered.update(name for made in plan.made for name in find_all(made.names, paddle, prefix))
     absent = subject.request.family.absent.get(subject.request.architecture, ())
     paddle_only = [
@@ -63,13 +71,16 @@ def add_unread(parameters: Parameters, subject: Subject, live: Collection[str], 
         for name, tensor in paddle.items()
         if name not in covered and "float" in tensor.dtype and not is_within(name, absent)
     ]
+    torch_only = _merged(parameters.torch_only, lost, prefix)
+    settled |= {form for name in torch_only for form in find_all((name,), live, prefix)}
     return replace(
         parameters,
         compared=parameters.compared + len(unread),
         elements=parameters.elements + sum(each.elements for each in unread),
         unequal=(*parameters.unequal, *(each for each in unread if not each.passed)),
-        unproved=(*parameters.unproved, *unproved),
-        torch_only=_merged(parameters.torch_only, torch_only, prefix),
+        unproved=tuple(name for name in parameters.unproved if name not in settled),
+        recast=tuple(recast),
+        torch_only=torch_only,
         paddle_only=_merged(parameters.paddle_only, paddle_only, prefix),
     )
 

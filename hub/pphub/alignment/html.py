@@ -189,7 +189,7 @@ def _parameters(found: Mapping[str, Any] | None) -> Markup | None:
         "Only in torch's checkpoint": found["torch_only"],
         "Only in Paddle's checkpoint": found["paddle_only"],
         "In neither checkpoint": found["neither"],
-        "In neither checkpoint, and not proved": found["unproved"],
+        "Not proved": found["unproved"],
     }
     unequal = None
     if count:

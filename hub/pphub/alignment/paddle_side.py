@@ -6,7 +6,6 @@ import contextlib
 import gc
 import inspect
 import logging
-import math
 import re
 import warnings
 from functools import partial
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pphub.alignment.bridge import Bridge, Held, Lacking, find_all
-from pphub.alignment.sides import Answer, Batch, Keep, Objective, Recipe, Taps, Trace, find_epsilons
+from pphub.alignment.sides import Answer, Batch, Keep, Objective, Recipe, Taps, Trace, find_epsilons, norm_of
 from pphub.alignment.values import SideInfo
 from pphub.checkpoint.folder import open_checkpoint
 from pphub.errors import LoadFailed, UsageError
@@ -223,7 +222,7 @@ class PaddleModel:
             loss.backward()
             if gradients and step == 0:
                 first = self._gradients()
-            norms.append(math.hypot(*(float(each.grad.norm()) for each in parameters if each.grad is not None)))
+            norms.append(norm_of(_array(each.grad) for each in parameters if each.grad is not None))
             rates.append(float(optimizer.get_lr()))
             losses.append(float(loss))
             optimizer.step()

@@ -19,12 +19,13 @@
         mean, max       the largest of the differences that are held to the stage's own tolerance, or null
         scaled          their mean and max as held against the tolerance, or null
         worst           the difference that uses up most of its tolerance, or null
-        first           the first module that diverges, or null
+        first           the first module that diverges, with the call where it has several, or null
         differences     a list of: name, shape, elements, mean, max, scaled_mean, scaled_max, rms, passed, problem,
                         tolerance, worst {index, torch, paddle} or null
         layers          a list of: order, torch, paddle, kind (layer, module), question, note, difference or null
         parameters      null or: compared, elements, unequal [difference], unread [name], unused [name],
-                        torch_only [name], paddle_only [name], neither [name], unproved [name]
+                        torch_only [name], paddle_only [name], neither [name], unproved [name]: also what
+                        the checkpoints hold in two dtypes and torch's class does not read
         curves          a list of: name, steps, torch, paddle, formula or null: lists of one length
         histogram       of the absolute differences of all arrays and layers: edges, powers of ten; counts, one for
                         each bin between two edges; zero, below, above: elements that are in none
@@ -181,7 +182,7 @@ def _parameters(parameters: Parameters | None) -> dict[str, object] | None:
         "torch_only": list(parameters.torch_only),
         "paddle_only": list(parameters.paddle_only),
         "neither": list(parameters.neither),
-        "unproved": list(parameters.unproved),
+        "unproved": [*parameters.unproved, *parameters.recast],
     }
 
 

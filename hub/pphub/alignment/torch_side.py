@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
-import math
 import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pphub.alignment.bridge import Held
-from pphub.alignment.sides import Answer, Batch, Keep, Objective, Recipe, Taps, Trace, find_epsilons
+from pphub.alignment.sides import Answer, Batch, Keep, Objective, Recipe, Taps, Trace, find_epsilons, norm_of
 from pphub.alignment.values import SideInfo
 from pphub.errors import LoadFailed, MissingDependency, UsageError
 
@@ -172,6 +171,10 @@ class TorchModel:
         """The epsilon of each module that has one."""
         return find_epsilons(self._model.named_modules(), _EPSILONS)
 
+    def double(self) -> None:
+        """Make it a model of double precision, with the same numbers."""
+        self._model = self._model.double()
+
     def free(self) -> None:
         """Let go of the model's memory."""
         large = self.passes > _LARGE
@@ -213,7 +216,7 @@ class TorchModel:
             loss.backward()
             if gradients and step == 0:
                 first = self._gradients()
-            norms.append(math.hypot(*(float(each.grad.norm()) for each in parameters if each.grad is not None)))
+            norms.append(norm_of(_array(each.grad) for each in parameters if each.grad is not None))
             rates.append(float(optimizer.param_groups[0]["lr"]))
             losses.append(float(loss.detach()))
             optimizer.step()
@@ -227,6 +230,7 @@ class TorchModel:
         import torch
 
         given = {name: torch.from_numpy(np.ascontiguousarray(value)).to(self._device) for name, value in inputs.items()}
+        given = {name: each.to(self._model.dtype) if each.is_floating_point() else each for name, each in given.items()}
         try:
             answer = self._model(**given)
         except Exception as error:  # a class may refuse inputs in any way

@@ -166,7 +166,9 @@ class Parameters:
         torch_only: Paddle's names of what torch's checkpoint holds and Paddle's lacks.
         paddle_only: of what Paddle's holds and torch's lacks.
         neither: of what both lack, and a model cannot be without.
-        unproved: of what both may lack, such as a new head; none of these five is among the compared.
+        unproved: of what both may lack, such as a new head.
+        recast: of what no live model of torch's reads and the checkpoints hold in two dtypes, which proves nothing
+            either; none of these six is among the compared.
     """
 
     compared: int
@@ -178,6 +180,12 @@ class Parameters:
     paddle_only: tuple[str, ...] = ()
     neither: tuple[str, ...] = ()
     unproved: tuple[str, ...] = ()
+    recast: tuple[str, ...] = ()
+
+    @property
+    def equal(self) -> bool:
+        """Whether all that has to be is there and equal on both sides."""
+        return bool(self.compared) and not (self.unequal or self.unread or self.unused or self.missing)
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -253,7 +261,8 @@ class StageResult:
         layers: the modules, in order.
         parameters: where they were compared.
         curves: where there are any.
-        first: the first module, in the order of the computation, that is out of tolerance.
+        first: the first module, in the order of the computation, that is out of tolerance; with the call where it has
+            several.
         notes: what a reader should know.
         sides: the two sides, where the stage loads models of its own.
     """

@@ -129,7 +129,6 @@ def make_job(snapshot: Snapshot, dtype: str | None, to: Side = "paddle", hashing
         FileNotInModel: no config.json, or no weights.
         Corrupt: config.json is not JSON.
         ConversionFailed: no rules for the architecture, or a config that the other side cannot express.
-        UnsafeCheckpoint: its tokenizer would run what a file says.
     """
     stored = tuple(path for path, file in snapshot.files.items() if file.stored)
     weights = weight_files(stored)
@@ -140,8 +139,6 @@ def make_job(snapshot: Snapshot, dtype: str | None, to: Side = "paddle", hashing
     small = {}
     for path in copied:
         check_small(snapshot.folder / path)
-    if _TOKENIZER_CONFIG in copied:
-        refuse_unpickling(named_class(read_json(snapshot.folder / _TOKENIZER_CONFIG)))
     for path in {*read, *copied}:
         with explain_os_errors(f"read {path}", snapshot.folder):
             small[path] = _known(snapshot, path) or sha256_of(snapshot.folder / path)
@@ -245,6 +242,8 @@ def run_job(job: Job, target: Path, progress: Progress, *, keep_edits: bool) -> 
         StorageFailed: the disk says no.
     """
     check_target(job.folder, target, keep_edits=keep_edits)
+    if _TOKENIZER_CONFIG in job.copied and job.request.to == "paddle":
+        refuse_unpickling(named_class(read_json(job.folder / _TOKENIZER_CONFIG)))
     job, plan = plan_job(job)
 
     def write(path: Path) -> Written:

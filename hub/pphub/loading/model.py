@@ -80,6 +80,8 @@ def load_model(kind: str | type, folder: Path, weights: tuple[str, ...], kwargs:
     model, match = recipe.make()
     fill(model.state_dict(), match.pairs, files)
     _set_epsilon(model, record.get("epsilon", getattr(config, _EPSILON, None)))
+    if record.get("architecture"):
+        _use_padding_rows(model)
     _set_generation(model, folder, kwargs)
     tell(model, match)
     model.eval()
@@ -203,6 +205,19 @@ def _set_epsilon(model: Any, epsilon: object) -> None:
         for layer in model.sublayers():
             if isinstance(layer, LayerNorm):
                 layer._epsilon = epsilon
+
+
+def _use_padding_rows(model: Any) -> None:
+    """Let embeddings give the row of the padding token as it is, as torch's do: Paddle's give zeros.
+
+    Attention passes padding over, but a convolution mixes it into the tokens beside it (ConvBERT, MobileBERT). Where
+    the row is zeros, nothing is changed.
+    """
+    from paddle.nn import Embedding
+
+    for layer in model.sublayers():
+        if isinstance(layer, Embedding) and (row := layer._padding_idx) != -1 and layer.weight[row].numpy().any():
+            layer._padding_idx = -1
 
 
 def _set_generation(model: Any, folder: Path, kwargs: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from pphub.alignment.bridge import find_all
 from pphub.alignment.compare import compare
 from pphub.alignment.paddle_side import paddle_steps
 from pphub.alignment.session import Skipped
-from pphub.alignment.sides import Batch, Objective, Recipe, Trace
+from pphub.alignment.sides import Batch, Objective, Recipe, Trace, norm_of
 from pphub.alignment.stages.result import Found
 from pphub.alignment.torch_side import torch_steps
 from pphub.alignment.values import Curve, Tolerance
@@ -171,7 +171,7 @@ def _compare_gradients(session: Session, pair: Pair, torch: Trace, paddle: Trace
     compared = 0
     for turned in facts.bridge.turn(torch.gradients, set(torch.gradients)):
         for name in find_all(turned.names, paddle.gradients, prefix)[:1]:
-            own = max(float(np.linalg.norm(each)) for each in (turned.array, paddle.gradients[name]))
+            own = max(norm_of([each]) for each in (turned.array, paddle.gradients[name]))
             floor = whole if own < whole * _ZERO else whole * _NOISE
             tolerance = Tolerance(GRADIENT_TOLERANCE.mean, GRADIENT_TOLERANCE.max, floor=floor)
             compared += 1

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from pphub.alignment.compare import compare
 from pphub.alignment.configs import compare_configs
 from pphub.alignment.labelled import has_tokenizer
 from pphub.alignment.stages.result import Found
+from pphub.alignment.stages.rounding import Doubt, tell_rounding
 from pphub.alignment.torch_side import load_torch_tokenizer
 from pphub.alignment.values import Difference, LayerDifference, Tolerance
 from pphub.errors import LoadFailed
@@ -19,7 +20,6 @@ from pphub.errors import LoadFailed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pphub.alignment.bridge import ModulePair
     from pphub.alignment.compare import Array
     from pphub.alignment.manner import Manner
     from pphub.alignment.session import Facts, Pair, Session
@@ -43,23 +43,35 @@ def run_forward(session: Session) -> Found:
     facts = session.known(pair)
     found.parameters = facts.parameters
     found.notes += session.subject.notes
-    if facts.parameters is not None and facts.parameters.unproved:
-        names = ", ".join(facts.parameters.unproved)
-        found.notes.append(f"not proved, since torch's checkpoint and class hold nothing for them: {names}")
+    if facts.parameters is not None:
+        for names, reason in (
+            (facts.parameters.unproved, "torch's checkpoint holds nothing for them"),
+            (facts.parameters.recast, "torch's class does not read them and the checkpoints hold them in two dtypes"),
+        ):
+            if names:
+                found.notes.append(f"not proved, since {reason}: {', '.join(names)}")
     _compare_configs(session, facts, found)
     if not pair.manner.padded:
         found.notes.append("not asked with padding: by a mask, Paddle's class means something else than torch's")
+    doubts: list[Doubt] = []
+    firsts: list[_Diverging] = []
     for question, answers in zip(questions, asked, strict=True):
         if answers is None:
             found.notes.append(f"not compared with {question.label}: one of the classes refuses them with an error")
             continue
         torch, paddle = answers
-        _compare_outputs(session, pair.manner, question, torch, paddle, found)
-        found.layers += _compare_layers(session, facts.modules, question, torch, paddle, len(found.layers))
+        doubts += _compare_outputs(session, pair, question, torch, paddle, found)
+        layers = _compare_layers(session, pair, question, torch, paddle, len(found.layers))
+        found.layers += layers.compared
+        doubts += layers.doubts
+        firsts += [layers.first] if layers.first is not None else []
     _compare_epsilons(facts, found)
-    _look_closer(session, pair, questions, found)
-    _compare_logits(session, found)
-    _judge(found)
+    repeated = _look_closer(session, pair, firsts[0], found) if firsts else False
+    doubts += _compare_logits(session, found)
+    _judge(found, repeated=repeated)
+    # Where parameters differ, that is why.
+    if doubts and facts.parameters is not None and facts.parameters.equal:
+        tell_rounding(session, doubts, found)
     return found
 
 
@@ -67,6 +79,7 @@ def run_forward(session: Session) -> Found:
 class Logits:
     """What the classifiers of both sides say of the made-up inputs: [batch, classes] each, and the labels [batch]."""
 
+    question: Question
     torch: Array
     paddle: Array
     labels: Array
@@ -87,7 +100,7 @@ def classifier_logits(session: Session) -> Logits:
         torch, paddle = answers
         named = {name: arrays for name, *arrays in pair_outputs(pair.manner, torch, paddle)}
         left, right = named["logits"]
-        return Logits(left, right, fake_labels(len(left), left.shape[-1]))
+        return Logits(question, left, right, fake_labels(len(left), left.shape[-1]))
 
     found: Logits = session.once("classifier logits", make)
     return found
@@ -175,31 +188,58 @@ def _answer(side: Side, question: Question, manner: Manner, taps: Sequence[str],
 
 
 def _compare_outputs(
-    session: Session, manner: Manner, question: Question, torch: Answer, paddle: Answer, found: Found
-) -> None:
-    for name, left, right in pair_outputs(manner, torch, paddle):
+    session: Session, pair: Pair, question: Question, torch: Answer, paddle: Answer, found: Found
+) -> list[Doubt]:
+    doubts = []
+    for name, left, right in pair_outputs(pair.manner, torch, paddle):
         label = f"{name}: {question.label}"
-        difference = compare(label, left, right, session.options.tolerance, _keep(question, left))
+        keep = _keep(question, left)
+        difference = compare(label, left, right, session.options.tolerance, keep)
         found.differences.append(difference)
+        if not difference.passed and difference.problem is None:
+            doubts.append(Doubt(pair, question, name, None, left, right, keep))
         session.log("forward", label, left, right)
+    return doubts
+
+
+@dataclass(frozen=True, slots=True)
+class _Diverging:
+    """The first call of a module, in torch's order of all calls, that is out of tolerance."""
+
+    turn: int
+    question: Question
+    layer: LayerDifference
+    call: int
+    calls: int
+
+    def name(self) -> str:
+        """The module and, where it is called several times, which of them it is."""
+        text = f"{self.layer.torch} (Paddle: {self.layer.paddle})"
+        before = " (those before agree)" if self.call else ""
+        return text if self.calls == 1 else f"{text} at call {self.call + 1} of {self.calls}{before}"
+
+
+@dataclass(slots=True)
+class _Layers:
+    """What was found of the modules, by one question."""
+
+    compared: list[LayerDifference] = field(default_factory=list)
+    doubts: list[Doubt] = field(default_factory=list)
+    first: _Diverging | None = None
 
 
 def _compare_layers(
-    session: Session,
-    modules: Sequence[ModulePair],
-    question: Question,
-    torch: Answer,
-    paddle: Answer,
-    begin: int,
-) -> list[LayerDifference]:
-    partners = {each.torch: each for each in modules}
-    layers: list[LayerDifference] = []
+    session: Session, pair: Pair, question: Question, torch: Answer, paddle: Answer, begin: int
+) -> _Layers:
+    partners = {each.torch: each for each in session.known(pair).modules}
+    layers = _Layers()
     for name in torch.order:
-        pair = partners[name]
-        left, right = torch.taps[name], paddle.taps.get(pair.paddle, ())
+        module = partners[name]
+        left, right = torch.taps[name], paddle.taps.get(module.paddle, ())
         if not right:
             continue  # Paddle's class uses the parameters without calling the module
         difference, note = None, None
+        calls: list[Difference] = []
         if len(left) != len(right):
             note = f"called {len(left)} times in torch and {len(right)} times in Paddle"
         elif shapes := [(a.shape, b.shape) for a, b in zip(left, right, strict=True) if a.shape != b.shape]:
@@ -210,10 +250,19 @@ def _compare_layers(
                 for a, b in zip(left, right, strict=True)
             ]
             difference = max(calls, key=lambda each: each.excess)
-        kind = "layer" if pair.layer else "module"
-        layers.append(
-            LayerDifference(begin + len(layers), name, pair.paddle, kind, question.label, difference, note)  # type: ignore[arg-type]
-        )
+        order = begin + len(layers.compared)
+        kind: Literal["layer", "module"] = "layer" if module.layer else "module"
+        layer = LayerDifference(order, name, module.paddle, kind, question.label, difference, note)
+        layers.compared.append(layer)
+        wrong = [call for call, each in enumerate(calls) if not each.passed]
+        if wrong and (layers.first is None or torch.turns[name][wrong[0]] < layers.first.turn):
+            layers.first = _Diverging(torch.turns[name][wrong[0]], question, layer, wrong[0], len(calls))
+        if kind == "layer":
+            layers.doubts += [
+                Doubt(pair, question, name, call, left[call], right[call], _keep(question, left[call]))
+                for call in wrong
+                if calls[call].problem is None
+            ]
     return layers
 
 
@@ -246,46 +295,47 @@ def _compare_configs(session: Session, facts: Facts, found: Found) -> None:
         found.fail(failure)
 
 
-def _look_closer(session: Session, pair: Pair, questions: Sequence[Question], found: Found) -> None:
-    """Name the module within the first layer that diverges."""
-    first = next((each for each in found.layers if _diverges(each)), None)
-    if first is None:
-        return
-    found.first = f"{first.torch} (Paddle: {first.paddle})"
-    if first.kind == "module":
-        return
-    question = next(each for each in questions if each.label == first.question)
-    (answers,) = _ask(session, pair, [question], whole=False, inside=first.torch)
+def _look_closer(session: Session, pair: Pair, first: _Diverging, found: Found) -> bool:
+    """Name the module within the first layer that diverges; whether either has agreed in calls before."""
+    found.first = first.name()
+    if first.layer.kind == "module":
+        return first.call > 0
+    (answers,) = _ask(session, pair, [first.question], whole=False, inside=first.layer.torch)
     assert answers is not None  # noqa: S101  it was answered before
-    torch, paddle = answers
-    inner = _compare_layers(session, session.known(pair).modules, question, torch, paddle, len(found.layers))
-    found.layers += inner
-    culprit = next((each for each in inner if _diverges(each)), None)
+    inner = _compare_layers(session, pair, first.question, *answers, len(found.layers))
+    found.layers += inner.compared
+    culprit = inner.first
     if culprit is not None:
-        found.first = f"{first.torch} (Paddle: {first.paddle}), in it {culprit.torch} (Paddle: {culprit.paddle})"
+        found.first = f"{first.name()}, in it {culprit.name()}"
+    return first.call > 0 or (culprit is not None and culprit.call > 0)
 
 
 def _diverges(layer: LayerDifference) -> bool:
     return layer.difference is not None and not layer.difference.passed
 
 
-def _compare_logits(session: Session, found: Found) -> None:
+def _compare_logits(session: Session, found: Found) -> list[Doubt]:
     """The row's own figure: a classifier with weights of its own, on the made-up inputs."""
     from pphub.alignment.session import Skipped
 
     if session.own.torch.endswith("ForSequenceClassification"):
-        return  # compared already
+        return []  # compared already
     try:
         logits = classifier_logits(session)
     except (Skipped, LoadFailed) as error:
         found.notes.append(f"no logits of a classifier: {str(error).splitlines()[0]}")
-        return
-    name = f"logits: {session.classifier().torch}"
-    found.differences.append(compare(name, logits.torch, logits.paddle, session.options.tolerance))
+        return []
+    pair = session.classifier()
+    name = f"logits: {pair.torch}"
+    difference = compare(name, logits.torch, logits.paddle, session.options.tolerance)
+    found.differences.append(difference)
     session.log("forward", name, logits.torch, logits.paddle)
+    if difference.passed or difference.problem is not None:
+        return []
+    return [Doubt(pair, logits.question, "logits", None, logits.torch, logits.paddle, None)]
 
 
-def _judge(found: Found) -> None:
+def _judge(found: Found, *, repeated: bool) -> None:
     """Outputs, parameters, epsilons and the hidden states of the layers decide; other modules tell where it begins.
 
     A class may add a bias within a module or after it, and be the same model.
@@ -309,7 +359,9 @@ def _judge(found: Found) -> None:
             found.fail(f"parameters that Paddle's class has no place for: {', '.join(parameters.unused[:10])}")
     diverging = [each for each in found.layers if _diverges(each)]
     if any(each.kind == "layer" for each in diverging):
-        found.fail(f"the first module that diverges is {found.first}")
+        # A module that agreed when it was called before may only have been given what has added up.
+        what = "the first output out of tolerance is that of" if repeated else "the first module that diverges is"
+        found.fail(f"{what} {found.first}")
     elif diverging and not found.failures and all(each.passed for each in found.differences):
         found.first = None
         names = ", ".join(sorted({each.torch for each in diverging}))
