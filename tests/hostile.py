@@ -75,6 +75,10 @@ def raw_bytes(data: bytes) -> bytes:
     return b"\x8e" + struct.pack("<Q", len(data)) + data
 
 
+def frame(data: bytes, length: int | None = None) -> bytes:
+    return b"\x95" + struct.pack("<Q", len(data) if length is None else length) + data
+
+
 def laughs(kind: str) -> bytes:
     """A value that is 2**60 leaves when it is written out."""
 
@@ -339,6 +343,40 @@ def _chains() -> dict[str, Trick]:
     }
 
 
+def _frames() -> dict[str, Trick]:
+    """Frames whose end is within something: CPython drops what is left of such a frame, and goes on elsewhere."""
+
+    def cut(opcode: bytes, length: int) -> Callable[[Path], bytes]:
+        """An argument of which the frame holds five bytes, as many as the opcode that hides the payload takes."""
+
+        def make(mark: Path) -> bytes:
+            body = b"}" + text("w") + array() + b"s"
+            fill = 20_000 - len(body)  # more than a file's buffer, in which nothing gets lost
+            body += b"B" + struct.pack("<I", fill) + bytes(fill) + b"0" + opcode + bytes(5)
+            payload = b"0" + call(SYSTEM, touch(mark)) + b"."
+            hidden = b"B" + struct.pack("<I", len(payload)) + payload
+            return b"\x80\x04" + frame(body) + bytes(length - 5) + hidden + b"00."
+
+        return make
+
+    beyond = r"at byte \d+: it holds an opcode that reaches past the end of its FRAME at byte \d+"
+    return {
+        "FRAME that ends in a text": Trick(cut(b"\x8c\x10", 16), beyond, True),
+        "FRAME that ends in a wide text": Trick(cut(b"X\x10\0\0\0", 16), beyond, True),
+        "FRAME that ends in a float": Trick(cut(b"G", 8), beyond, True),
+        "FRAME that ends in an integer": Trick(cut(b"\x8a\x08", 8), beyond, True),
+        "FRAME that ends in the size of bytes": _fixed(beyond, frame(b"}B\1\0"), b"\0\0x0"),
+        "FRAME that ends in bytes": _fixed(beyond, frame(b"}C\4ab"), b"cd0"),
+        "FRAME that ends in a number": _fixed(beyond, frame(b"}I1"), b"2\n0"),
+        "FRAME that ends in a name": _fixed(beyond, frame(b"ccollec"), b"tions\nOrderedDict\n)R"),
+        "FRAME that ends in a frame": _fixed("a FRAME within a FRAME", frame(frame(b"}0", 1), 10), b"}"),
+        "FRAME in a frame": _fixed("a FRAME within a FRAME", frame(b"}" + frame(b"}0"))),
+        "FRAME that ends behind the pickle": Trick(
+            lambda mark: b"\x80\x04" + frame(b"}." + bytes(8)), "a FRAME that does not end with the pickle"
+        ),
+    }
+
+
 def _look_alikes() -> dict[str, Trick]:
     pairs = [
         ("Collections", "OrderedDict"),
@@ -417,6 +455,12 @@ def _machine() -> dict[str, Trick]:
         "LONG": of("a line of more than 48 bytes", b"L" + b"9" * 100_000 + b"L\n"),
         "INT": of("a line of more than 48 bytes", b"I" + b"9" * 5_000 + b"\n"),
         "INT with a bar": of(senseless, b"I1_0\n"),
+        "INT in octal": of(senseless, b"I010\n"),
+        "INT of minus nothing": of(senseless, b"I-0\n"),
+        "INT with an L": of(senseless, b"I7L\n"),
+        "LONG in octal": of(senseless, b"L010L\n"),
+        "LONG of nothings": of(senseless, b"L00L\n"),
+        "GET with an L": of(senseless, b"}p5\ng5L\n"),
         "INT of other digits": of(senseless, "I٣\n".encode()),
         "FLOAT": of(senseless, b"Fx\n"),
         "BINBYTES8 2**63": of(cut, b"\x8e" + struct.pack("<Q", 1 << 63)),
@@ -478,7 +522,7 @@ def _evil_at(protocol: int) -> Trick:
 
 def pickles() -> dict[str, Trick]:
     dumped = {f"__reduce__ in protocol {protocol}": _evil_at(protocol) for protocol in range(6)}
-    return {**dumped, **_callables(), **_chains(), **_look_alikes(), **_machine()}
+    return {**dumped, **_callables(), **_chains(), **_frames(), **_look_alikes(), **_machine()}
 
 
 # -- .pdparams -------------------------------------------------------------------------------------------------
@@ -490,6 +534,14 @@ FROM_BUFFER = name("numpy.core.numeric", "_frombuffer")
 
 def dtype(letters: object = "f4", state: object = (3, "<", None, None, None, -1, -1, 0)) -> bytes:
     return call(name("numpy", "dtype"), letters, False, True) + push(state) + b"b"
+
+
+def old_text(data: bytes) -> bytes:
+    """As Python 2 has it: whoever reads it decides on the encoding."""
+    return b"U" + bytes([len(data)]) + data if len(data) < 256 else b"T" + struct.pack("<i", len(data)) + data
+
+
+BYTES = dtype("u1", (3, "|", None, None, None, -1, -1, 0))
 
 
 def array(shape: object = (2,), kind: bytes | None = None, data: bytes | None = None, **other: Any) -> bytes:
@@ -589,6 +641,14 @@ def arrays() -> dict[str, tuple[bytes, str]]:
         "text of too few bytes": (array(data=encoded("abcdefg")), "of 7 bytes whose shape needs 8"),
         "text of too many bytes": (array(data=encoded("ÿ" * 8 + "a")), "of 17 bytes whose shape needs 8"),
         "long text of too many": (array(data=encoded("a" * 100_000)), "of 100000 bytes whose shape needs 8"),
+        "text of Python 2 as text": (
+            array((1,), BYTES, call(name("_codecs", "encode"), old_text("é".encode()), "latin1")),
+            "makes no bytes",
+        ),
+        "long text of Python 2 as text": (
+            array((5000,), BYTES, call(name("_codecs", "encode"), old_text("é".encode() * 2500), "latin1")),
+            "makes no bytes",
+        ),
         "text in another codec": (array(data=encoded("abcdefgh", "utf-8")), "makes no bytes"),
         "text of a number": (array(data=call(name("_codecs", "encode"), 7, "latin1")), "makes no bytes"),
     }
@@ -653,6 +713,16 @@ def pdparams() -> dict[str, tuple[bytes, str]]:
         "parts: matrices": (split(parts(), a=array((1, 2)), b=array((1, 2))), apart),
         "parts: a text": (split(parts(), a=array(), b=text("x")), apart),
         "parts: never filled": (split(parts(), a=array(), b=call(RECONSTRUCT, NDARRAY, (0,), b"C\1b")), apart),
+        "parts: of an array in parts": (
+            split({**parts((2,), ("a",)), **parts((2,), ("b",), "a")}, **two),
+            "a part of which is an array in parts",
+        ),
+        "parts: of itself": (split(parts((2,), ("a",), "a"), **two), "a part of which is an array in parts"),
+        "parts: of the table of names": (
+            split(parts((2,), ("a",), "StructuredToParameterName@@"), **two),
+            "which is a table",
+        ),
+        "parts: of their table": (split(parts((2,), ("a",), "UnpackBigParamInfor@@"), **two), "which is a table"),
         "parts: whole as well": (split(parts(), w=array(), **two), "'w', which is there whole as well"),
         "parts: names of laughs": (split(parts((4,), laughs("lists")), **two), other),
         "parts: no names": (split(parts((4,), [1, 2]), **two), other),
@@ -745,6 +815,50 @@ def _copied() -> bytes:
     pair = text("k") + b"N\x86\x94"
     pairs = b"](" + b"h\1" * 100_000 + b"e\x94\x85\x94"
     return odict + b"0" + pair + b"0" + pairs + b"0" + b"h\0h\3R0" * 1000 + b"}"
+
+
+HOOKS = call(name("collections", "OrderedDict"))
+PARAMETER = name("torch._utils", "_rebuild_parameter")
+
+
+def other() -> bytes:
+    """Not the tensor that ``tensor(shape=(2,))`` is, but the rest of its storage."""
+    return tensor(offset=2, shape=(2,))
+
+
+def replaced() -> dict[str, bytes]:
+    """Tensors that get a state of which torch makes another tensor."""
+    rest = push((storage(), 2, (2,), (1,))) + b"b"
+    return {
+        "another storage": tensor(shape=(2,)) + rest,
+        "another storage and size": tensor(shape=(2,)) + push((storage(), 2, (2,))) + b"b",
+        "another storage, as a parameter": call(PARAMETER, tensor(shape=(2,)), False, HOOKS) + rest,
+        "other values, as a parameter": call(PARAMETER, tensor(shape=(2,)), False, HOOKS)
+        + push((other(), None, HOOKS, False, False))
+        + b"b",
+    }
+
+
+def stateful(state: bytes) -> bytes:
+    """A parameter with attributes."""
+    return call(name("torch._utils", "_rebuild_parameter_with_state"), tensor(shape=(2,)), False, HOOKS, state)
+
+
+def changed() -> dict[str, bytes]:
+    """Tensors with attributes of which torch makes another tensor."""
+    data = b"}" + text("data") + other() + b"s"
+    arguments = push((storage(), 0, (2,), (1,), False, HOOKS))
+    retyped = name("torch._tensor", "_rebuild_from_type_v2")
+    return {
+        "other data": stateful(data),
+        "other data behind none": stateful(push((None, data))),
+        "other data before none": stateful(push((data, None))),
+        "another real part": stateful(b"}" + text("real") + other() + b"s"),
+        "other data, as a buffer": call(retyped, REBUILD, TENSOR, arguments, data),
+        "other data, as another class": call(
+            retyped, REBUILD, name("torch.nn.parameter", "Parameter"), arguments, data
+        ),
+    }
 
 
 def tensors() -> dict[str, tuple[bytes, str]]:
@@ -875,7 +989,16 @@ def tensors() -> dict[str, tuple[bytes, str]]:
             "a key that is no text",
         ),
         "OrderedDict of the same list a thousand times": (_copied(), "contents that are no pairs"),
-        "state for a tensor of a storage": (tensor() + b"}b" + storage() + b"}b", "a state that is none"),
+        "state for a storage": (storage() + b"}b", "a state that is none"),
+        **{f"tensor with {k}": (v, "that is replaced by its state") for k, v in replaced().items()},
+        **{f"tensor with {k}": (v, "a tensor whose attribute '.*' is set") for k, v in changed().items()},
+        "tensor with attributes of laughs": (stateful(laughs("lists")), "attributes that are no dict"),
+        "tensor with one attribute for three": (stateful(push((None, None, b"}"))), "attributes that are no dict"),
+        "tensor with an attribute of no name": (stateful(b"}" + integer(5) + b"Ns"), "a tensor whose attribute '5'"),
+        "defaultdict with contents": (
+            call(name("collections", "defaultdict"), None, b"}" + text("w") + tensor() + b"s"),
+            "a defaultdict with contents of its own",
+        ),
     }
     return bad
 
@@ -970,6 +1093,19 @@ def old_tensors() -> dict[str, tuple[bytes, str]]:
     }
 
 
+def keys_used_twice() -> dict[str, tuple[bytes, list[Stored]]]:
+    """Programs, and storages, in which a key is that of a storage and of a part of one; torch looks in one dict."""
+    values, rest = struct.pack("<4f", 0, 1, 2, 3), struct.pack("<2f", 9, 9)
+    own = tensor(old_storage(view=("0", 2, 2)), shape=(2,))
+    part = tensor(old_storage(view=("1", 2, 2)), shape=(2,))
+    whole = tensor(old_storage("1", count=2), shape=(2,))
+    return {
+        "its own": (state(own), [("0", 4, values)]),
+        "the part first": (state(part, whole), [("0", 4, values), ("1", 2, rest)]),
+        "the part last": (state(whole, part), [("0", 4, values), ("1", 2, rest)]),
+    }
+
+
 def old_files() -> dict[str, tuple[bytes, str]]:
     """Whole files in the old format."""
     head = (pickled(MAGIC), pickled(1001), pickled(MACHINE))
@@ -988,6 +1124,10 @@ def old_files() -> dict[str, tuple[bytes, str]]:
 
     return {
         **{f"tensor: {k}": (old_torch(state(value)), says) for k, (value, says) in old_tensors().items()},
+        **{
+            f"key of a storage and a part: {k}": (old_torch(*v), "both for a storage and for a part of one")
+            for k, v in keys_used_twice().items()
+        },
         "magic alone": (head[0], r"cut off at byte \d+"),
         "wrong magic": (old_torch(head=(pickled(MAGIC + 1), *head[1:])), not_torch + ": it starts with an int"),
         "magic as a text": (old_torch(head=(pickled(str(MAGIC)), *head[1:])), not_torch + ": it starts with a str"),
@@ -1093,6 +1233,20 @@ def zips() -> dict[str, tuple[bytes, str]]:
         "overlapping": (patched(central + 42, "<L", 0), "not the 'archive/version'|overlaps"),
         "extra that swallows": (patched(28, "<H", 0xFFFF), "reaches past the end of the records"),
         "duplicate": (doubled, "two records called 'archive/data/0'"),
+        **{f"case: {k}": v for k, v in other_cases().items()},
+        "folder with contents": (
+            torch_zip(state(tensor(storage("x/"))), {"archive/data/x/": bytes(16)}),
+            "'archive/data/x/' of 16 bytes claims to be a folder",
+        ),
+        "name in Latin 1": (
+            torch_zip(state(tensor(storage("é"))), {"archive/data/xy": bytes(16)}).replace(b"data/xy", b"data/\xe9x"),
+            "the name of a record is no text",
+        ),
+        "name in UTF-8 that does not say so": (in_latin_1(), "the storage '\xc3\xa9', which is not in the file"),
+        "many expanded tensors": (
+            torch_zip(state(*(tensor(shape=((1 << 24) - i,), strides=(0,)) for i in range(300)))),
+            r"its 300 tensors claim \d+ bytes, far more than the file holds",
+        ),
         "prefix": (b"PK\3\4" + bytes(96) + good, "does not end at"),
         "prefix that is counted": (_shift(good, b"MZ" + bytes(98)), "100 bytes before the first record"),
         "two zips": (good + good, "does not end at"),
@@ -1145,6 +1299,31 @@ def zips() -> dict[str, tuple[bytes, str]]:
 def _colliding(count: int) -> list[bytes]:
     """Items whose keys have all the same hash in Python."""
     return [integer(i * ((1 << 61) - 1)) + b"N" for i in range(1, count + 1)]
+
+
+def other_cases() -> dict[str, tuple[bytes, str]]:
+    """Zips with records whose names differ by capital letters, which torch overlooks."""
+    two = "there are two records called '.*', in whatever case"
+    pair = {"archive/data/A": bytes(16), "archive/data/a": b"\1" * 16}
+    lower = state(tensor(storage("a")))
+    return {
+        "storage behind": (torch_zip(lower, pair), two),
+        "storage before": (torch_zip(lower, dict(reversed(pair.items()))), two),
+        "pickle": (torch_zip(records={"archive/DATA.PKL": state(tensor(shape=(2,)))}), two),
+        "pickle alone": (torch_zip().replace(b"data.pkl", b"data.PKL"), "no single folder"),
+        "storage alone": (torch_zip(lower, {"archive/data/A": bytes(16)}), "the storage 'a', which is not in the file"),
+        "byte order": (
+            torch_zip(records={"archive/BYTEORDER": b"big"}),
+            "'archive/BYTEORDER' is called 'byteorder' by",
+        ),
+        "program": (torch_zip(records={"archive/CODE/x.py": b"import os"}), "TorchScript archive"),
+    }
+
+
+def in_latin_1() -> bytes:
+    """The pickle asks for a storage whose name is Ã©; there is é, whose bytes are the same in Latin 1."""
+    made = torch_zip(state(tensor(storage("Ã©"))), {"archive/data/xy": bytes(16)})
+    return made.replace(b"data/xy", b"data/\xc3\xa9")
 
 
 def _shift(data: bytes, prefix: bytes) -> bytes:

@@ -134,6 +134,21 @@ def test_safetensors_of_a_hundred_thousand_tensors(tmp_path: Path) -> None:
         read_safetensors(path)
 
 
+def test_a_size_that_is_only_claimed_allows_no_larger_header(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    text = b'{"a":[' + b"[]," * 12_000_000
+    with path.open("wb") as stream:
+        stream.write((33 << 20).to_bytes(8, "little"))
+        stream.truncate(1 << 40)
+    with pytest.raises(UnsafeCheckpoint, match="claims a header of 34603008 bytes"):
+        read_safetensors(path)
+    with path.open("wb") as stream:
+        stream.write((32 << 20).to_bytes(8, "little") + text[: 32 << 20])
+        stream.truncate(1 << 40)
+    with pytest.raises(Corrupt, match="far too large for what it should be"):
+        read_safetensors(path)
+
+
 # -- shards ----------------------------------------------------------------------------------------------------
 
 
@@ -311,6 +326,22 @@ def test_pickled_arrays(tmp_path: Path, protocol: int) -> None:
     check_paddle(path, values)
     tensors = read_pdparams(path)
     assert tensors["large"].identity == tensors["same again"].identity
+
+
+@pytest.mark.parametrize("make", [pickle.Pickler, pickle._Pickler], ids=["C", "Python"])
+@pytest.mark.parametrize("protocol", [4, 5])
+def test_frames_of_every_length(tmp_path: Path, protocol: int, make: Any) -> None:
+    """Arrays and names about as large as a frame, which are written into it or outside of it."""
+    lengths = [*range(0, 70_000, 997), *range(65_400, 65_600, 7), 200_000]
+    values = {f"{'n' * (length % 300)}{length}": np.arange(length, dtype="u1") for length in lengths}
+    for some in (values, dict(reversed(values.items())), {"n" * 4000: np.ones(3), **values}):
+        stream = io.BytesIO()
+        make(stream, protocol).dump(some)
+        path = tmp_path / "m.pdparams"
+        path.write_bytes(stream.getvalue())
+        assert {name: t.read().tobytes() for name, t in read_pdparams(path).items()} == {
+            name: array.tobytes() for name, array in some.items()
+        }
 
 
 def test_equal_texts_of_protocol_2_are_not_tied(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import paddle
 import pytest
 import torch
 
@@ -282,6 +283,34 @@ def test_pickle_agrees_with_what_our_guard_lets_through(tmp_path: Path, protocol
             )
         agreed += 1
     assert agreed > 50
+
+
+def test_texts_of_python_2_are_those_that_paddle_and_torch_read(tmp_path: Path) -> None:
+    old = hostile.old_text("é".encode())
+    one, two = (hostile.array(data=hostile.raw_bytes(np.array(pair, "<f4").tobytes())) for pair in ([1, 2], [3, 4]))
+    path = tmp_path / "m.pdparams"
+    path.write_bytes(hostile.program(b"}(", hostile.text("Ã©"), two, old, one, b"u"))
+    loaded = paddle.load(str(path), return_numpy=True)
+    assert {name: value.tolist() for name, value in loaded.items()} == {"Ã©": [1, 2]}
+    assert {name: tensor.read().tolist() for name, tensor in read_weights(path).items()} == {
+        name: value.tolist() for name, value in loaded.items()
+    }
+    path = tmp_path / "m.bin"
+    path.write_bytes(hostile.torch_zip(b"\x80\x02}" + old + hostile.tensor() + b"s."))
+    assert list(read_weights(path)) == list(torch.load(path, weights_only=True)) == ["é"]
+
+
+def test_what_the_ordinary_unpickler_takes_for_other_numbers() -> None:
+    """The corpus has them, and they are refused there; what is accepted is the same for both."""
+    assert pickle.loads(b"I010\n.") == 8
+    assert pickle.loads(b"I-0\n.") is False
+    assert pickle.loads(b"I01\n.") is True
+    for line in (b"L010L\n.", b"I7L\n.", b"(l}p5\ng5L\n."):
+        with pytest.raises((ValueError, pickle.UnpicklingError)):
+            pickle.loads(line)
+    for line in (b"I0\n.", b"I-10\n.", b"I00\n.", b"I01\n.", b"L12L\n.", b"L-3\n.", b"I99999999999999999999\n."):
+        ours = unpickle.Unpickler(BytesIO(line), len(line), "m", {}).load()
+        assert (type(ours), ours) == (type(pickle.loads(line)), pickle.loads(line))
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "old"])

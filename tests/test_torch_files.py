@@ -51,6 +51,62 @@ def test_every_dtype_and_view(tmp_path: Path, options: dict[str, Any], protocol:
     check(read_weights(path), values)
 
 
+FOUR = np.arange(4, dtype="<f4").tobytes()
+
+
+@pytest.mark.parametrize("title", sorted(hostile.replaced() | hostile.changed()))
+def test_a_state_that_makes_another_tensor(tmp_path: Path, title: str) -> None:
+    """The pickle makes a tensor of the first two numbers, and then torch makes one of the last two."""
+    path = tmp_path / "m.bin"
+    value = (hostile.replaced() | hostile.changed())[title]
+    path.write_bytes(hostile.torch_zip(hostile.state(value), {"archive/data/0": FOUR}))
+    if title == "another storage and size":  # whether the strides may be left out depends on torch's version
+        assert not reads_as(path, [0, 1])
+    else:
+        assert reads_as(path, [2, 3])
+    with pytest.raises(UnsafeCheckpoint):
+        read_weights(path)
+
+
+def reads_as(path: Path, numbers: list[int]) -> bool:
+    """Whether torch reads the tensor so."""
+    try:
+        return bool(theirs(path)["w0"].tolist() == numbers)
+    except (TypeError, RuntimeError, pickle.UnpicklingError):
+        return False
+
+
+def test_gradients_and_hooks_are_no_weights(tmp_path: Path) -> None:
+    """A parameter as torch 0.2 wrote it."""
+    state = hostile.push((True, False, hostile.HOOKS)) + b"b"
+    made = hostile.call(hostile.name("torch.nn.parameter", "Parameter"), hostile.tensor()) + state
+    path = tmp_path / "m.bin"
+    path.write_bytes(hostile.torch_zip(hostile.state(made), {"archive/data/0": FOUR}))
+    check(read_weights(path), theirs(path))
+
+
+def test_torch_overlooks_capital_letters(tmp_path: Path) -> None:
+    path, seen = tmp_path / "m.bin", []
+    for title, (data, _says) in hostile.other_cases().items():
+        path.write_bytes(data.replace(bytes(16), FOUR))
+        if title.startswith("storage") and reads_as(path, [0, 1, 2, 3]):  # of A, though the pickle asks for a
+            seen.append(title)
+        if title == "byte order":
+            assert theirs(path)["w0"].tolist() == np.frombuffer(FOUR, ">f4").tolist()
+    assert "storage alone" in seen
+    assert len(seen) == 2
+
+
+def test_torch_compares_names_by_their_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "m.bin"
+    data = hostile.state(hostile.tensor(hostile.storage("é")))
+    records = {"archive/data/xy": FOUR}  # a flag that it is UTF-8, which is not set here, changes nothing
+    path.write_bytes(hostile.torch_zip(data, records).replace(b"data/xy", b"data/\xc3\xa9"))
+    check(read_weights(path), theirs(path))
+    path.write_bytes(hostile.in_latin_1())
+    assert not reads_as(path, [0, 0, 0, 0])
+
+
 @FORMATS
 @PROTOCOLS
 def test_parameters_buffers_and_attributes(tmp_path: Path, options: dict[str, Any], protocol: int) -> None:
@@ -354,6 +410,17 @@ def test_a_part_of_a_storage(tmp_path: Path) -> None:
     check(read_weights(path), loaded)
 
 
+@pytest.mark.parametrize("title", sorted(hostile.keys_used_twice()))
+def test_torch_confuses_a_storage_and_a_part_of_the_same_key(tmp_path: Path, title: str) -> None:
+    path = tmp_path / "m.bin"
+    path.write_bytes(hostile.old_torch(*hostile.keys_used_twice()[title]))
+    loaded = theirs(path)
+    part = loaded["w1" if title == "the part last" else "w0"]
+    assert part.tolist() != [2, 3]
+    with pytest.raises(UnsafeCheckpoint, match="both for a storage and for a part of one"):
+        read_weights(path)
+
+
 def test_a_gigantic_old_file_opens_without_reading_it(tmp_path: Path) -> None:
     count = 1 << 29
     data = hostile.old_torch(hostile.state(hostile.tensor(hostile.old_storage(count=count), shape=(count,))), [])
@@ -405,6 +472,8 @@ def test_other_pickles_are_told_apart(tmp_path: Path) -> None:
         (b"weights" + bytes(250) + b"ustar\0" + bytes(20), "a tar archive"),
         (b"\x89HDF\r\n", "an HDF5 file"),
         (b"GGUF\3\0\0\0", "a GGUF file"),
+        (b"\6\0\0\0\x10\0TransformerSpec\0\7\0\0\0", "a model of CTranslate2"),
+        (b"\x08\x07\x12\x07pytorch\x1a\x032.1:", "an ONNX model"),
     ],
 )
 def test_other_files_are_told_apart(tmp_path: Path, head: bytes, says: str) -> None:

@@ -43,6 +43,8 @@ _FOREIGN: Final = (
     (0, b"GGUF", "a GGUF file of llama.cpp", "use the weights of torch or Paddle of the same model"),
 )
 _HEAD_BYTES: Final = 262
+_CTRANSLATE2: Final = re.compile(rb"[\x02-\x0f]\0\0\0(?P<length>.)\0(?P<name>\w+)\0", re.DOTALL)
+_ONNX: Final = re.compile(rb"\x08[\x01-\x1f]\x12(?P<length>[\x01-\x7f])(?P<name>[\w .-]+)", re.DOTALL)
 
 
 def is_paddle(names: Iterable[str]) -> bool:
@@ -106,6 +108,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         if head.startswith(mark, at):
             msg = f"{path.name} is {what}"
             raise Corrupt(msg, hint=hint)
+    if model := _foreign_model(head):
+        msg = f"{path.name} is {model}"
+        raise Corrupt(msg, hint="use the weights of torch or Paddle of the same model")
     if path.suffix == ".safetensors":
         return read_safetensors(path)
     if path.suffix == ".pdparams":
@@ -116,6 +121,17 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         return read_torch_legacy(path)
     msg = f"{path.name} is no checkpoint of torch: it starts with {head[:4]!r}"
     raise Corrupt(msg, hint="the file is truncated or damaged, or a web page; get it again from its source")
+
+
+def _foreign_model(head: bytes) -> str | None:
+    """Formats without a mark of their own, told by a name and its length."""
+    # A version in 4 bytes, the length of a text in 2, the text and a zero that counts.
+    if (found := _CTRANSLATE2.match(head)) and found["length"][0] == len(found["name"]) + 1:
+        return "a model of CTranslate2"
+    # Field 1, the version, and field 2, the program that wrote it.
+    if (found := _ONNX.match(head)) and len(found["name"]) >= found["length"][0]:
+        return "an ONNX model"
+    return None
 
 
 def _open_shards(folder: Path, index: str) -> dict[str, Tensor]:

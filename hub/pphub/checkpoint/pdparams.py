@@ -39,6 +39,7 @@ __all__ = ["PADDLE_DTYPES", "PdparamsWriter", "read_pdparams", "scan_pdparams"]
 ALIGNMENT: Final = 64
 _NAME_TABLE: Final = "StructuredToParameterName@@"
 _SPLIT_TABLE: Final = "UnpackBigParamInfor@@"
+_PADDLE_ENCODING: Final = "latin-1"  # in which paddle.load takes the texts of Python 2
 _SAVE_AGAIN: Final = "load it with paddle, if you trust it, and save it again with protocol=4"
 _DTYPE_CODES: Final = {  # numpy's type codes; paddle takes uint16 for bfloat16
     "float64": "f8",
@@ -204,7 +205,7 @@ def scan_pdparams(path: Path) -> object:
     """
     size = file_size(path)
     with path.open("rb") as stream:
-        return Unpickler(stream, size, path.name, _NAMES, build=set_array_state).load()
+        return Unpickler(stream, size, path.name, _NAMES, build=set_array_state, encoding=_PADDLE_ENCODING).load()
 
 
 def _array(value: object) -> ArrayInFile | Tensor | None:
@@ -242,6 +243,8 @@ def _join_parts(path: Path, root: dict[object, object]) -> dict[str, Tensor]:
                 tensors[name] = _joined(path, name, shape, arrays)
             case _:
                 _refuse_parts(path, "says something else than shapes and names")
+        if name in (_NAME_TABLE, _SPLIT_TABLE) or any(part in table for part in parts):
+            _refuse_parts(path, f"has {name[:80]!a}, which is a table, or a part of which is an array in parts")
         if name in root:
             _refuse_parts(path, f"has {name[:80]!r}, which is there whole as well")
     return tensors

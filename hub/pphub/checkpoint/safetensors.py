@@ -38,7 +38,9 @@ _DTYPES: Final = {
     "F8_E5M2FNUZ": "float8_e5m2fnuz",
     "F8_E8M0": "float8_e8m0fnu",
 }
-_MOST_HEADER_BYTES: Final = 100_000_000  # the format's own limit
+# The format's own limit is 100 MB, which takes 2 GB to parse, and a size can be claimed without having the bytes.
+_MOST_HEADER_BYTES: Final = 32 << 20  # some 200,000 tensors
+_MOST_VALUES: Final = 2_400_000
 # A header may be longer than other JSON only where it describes much: tensors are larger than their description.
 _BYTES_PER_HEADER_BYTE: Final = 16
 _BYTES_PER_VALUE: Final = 256
@@ -84,8 +86,9 @@ def _header(path: Path, size: int) -> tuple[dict[str, Any], int]:
             msg = f"{path.name} claims a header of {length} bytes"
             raise UnsafeCheckpoint(msg)
         text = stream.read(length)
+    most_values = max(MAX_VALUES, min(size // _BYTES_PER_VALUE, _MOST_VALUES))
     try:
-        header = parse_json(text, strict=True, most_values=max(MAX_VALUES, size // _BYTES_PER_VALUE))
+        header = parse_json(text, strict=True, most_values=most_values)
     except ValueError as error:
         msg = f"the header of {path.name} {error}"
         raise Corrupt(msg, hint=_DAMAGED) from error

@@ -109,6 +109,8 @@ class _Storages:
         if not 0 <= claim.length <= self._size or len(claim.key) > 64:
             what = f"the storage {claim.key[:80]!r} of {claim.length} bytes in a file of {self._size}"
             raise Objection(UnsafeCheckpoint, what, _DAMAGED)
+        if claim.key in self._views:
+            self._refuse_both(claim.key)
         root = self._roots.setdefault(claim.key, Storage(claim.dtype, claim.typed, -1, claim.length))
         if (root.dtype, root.typed, root.length) != (claim.dtype, claim.typed, claim.length):
             raise Objection(UnsafeCheckpoint, f"the storage {claim.key!r} with two types or sizes")
@@ -122,12 +124,18 @@ class _Storages:
                 if not 0 <= begin <= begin + length <= root.length:
                     what = f"the part {key!r} of a storage of {root.length} bytes, from {begin} on for {length}"
                     raise Objection(UnsafeCheckpoint, what, _DAMAGED)
+                if key in self._roots:
+                    self._refuse_both(key)
                 made = (Storage(root.dtype, root.typed, -1, length), root, begin)
                 known = self._views.setdefault(key, made)
                 if (known[0].length, known[1:]) != (length, made[1:]):
                     raise Objection(UnsafeCheckpoint, f"the part {key!r} of a storage, told twice and differently")
                 return known[0]
         raise Objection(UnsafeCheckpoint, "a part of a storage that is described wrongly")
+
+    def _refuse_both(self, key: str) -> NoReturn:
+        """Torch keeps both in one dict, and the one that comes first is taken for the other."""
+        raise Objection(UnsafeCheckpoint, f"the key {key!a} both for a storage and for a part of one")
 
     def place(self, stream: BinaryIO, keys: object, position: int) -> None:
         """Find the storages' bytes.

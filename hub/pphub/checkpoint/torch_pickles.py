@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, TypeGuard
 
 from pphub.checkpoint.numpy_pickles import NUMPY_NAMES, set_array_state
 from pphub.checkpoint.state_dict import find_state_dict
-from pphub.checkpoint.tensor import DTYPES, MAX_DIMENSIONS, Tensor
+from pphub.checkpoint.tensor import DTYPES, MAX_DIMENSIONS, Tensor, file_size
 from pphub.checkpoint.unpickle import Function, Marker, Objection, Unsupported
 from pphub.errors import Corrupt, UnsafeCheckpoint
 
@@ -61,8 +61,13 @@ _FOREIGN_DTYPES: Final = (
     "quint2x4",
     *(f"{sign}int{bits}" for sign in ("", "u") for bits in range(1, 8)),
 )
+# Views of the same storage, each of which is written out on its own: a few of each storage are honest.
+_MOST_VIEWS: Final = 8
+_MIN_CLAIM: Final = 512 << 20  # bytes
 _CONVERT: Final = "convert the checkpoint to float32, float16 or bfloat16 first"
 _DTYPE_PREFIX: Final = "torch."
+_MAX_ATTRIBUTES: Final = 256  # the same dict can be handed over again and again
+_ATTRIBUTES_OF_VALUES: Final = frozenset({"data", "real", "imag", "names"})  # which torch.Tensor lets be set
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +200,23 @@ def _rebuild_parameter(data: object, *_rest: object) -> _View:
     return data
 
 
-def _rebuild_from_type(function: object, kind: object, arguments: object, _state: object = None) -> _View:
+def _rebuild_parameter_with_state(data: object, _requires_grad: object, _hooks: object, state: object) -> _View:
+    _check_attributes(state)
+    return _rebuild_parameter(data)
+
+
+def _check_attributes(state: object) -> None:
+    """Attributes are not weights, but torch sets them, and with some of them the weights are others."""
+    parts = state if type(state) is tuple and len(state) == 2 else (state,)
+    for part in parts:
+        if part is not None and (type(part) is not dict or len(part) > _MAX_ATTRIBUTES):
+            raise Objection(UnsafeCheckpoint, "a tensor with attributes that are no dict, or far too many")
+        for name in part or ():
+            if type(name) is not str or name in _ATTRIBUTES_OF_VALUES or name.startswith("__"):
+                raise Objection(UnsafeCheckpoint, f"a tensor whose attribute {str(name)[:80]!a} is set to something")
+
+
+def _rebuild_from_type(function: object, kind: object, arguments: object, state: object = None) -> _View:
     """A tensor with attributes of its own, such as a buffer."""
     # Of these functions only, so that none can be wrapped in itself a thousand times.
     if not isinstance(function, Function) or function.call not in (_rebuild_tensor, _rebuild_tensor_v3):
@@ -203,6 +224,7 @@ def _rebuild_from_type(function: object, kind: object, arguments: object, _state
     is_plain = kind == Marker("Tensor") or (isinstance(kind, Function) and kind.call is _rebuild_parameter)
     if not is_plain or type(arguments) is not tuple or len(arguments) > 8:
         raise Objection(UnsafeCheckpoint, "a tensor of a class that is not torch's")
+    _check_attributes(state)
     view = function.call(*arguments)
     assert isinstance(view, _View)  # noqa: S101
     return view
@@ -222,7 +244,9 @@ def _ordered_dict(*items: object) -> dict[object, object]:
     return result
 
 
-def _default_dict(*_factory: object) -> dict[object, object]:
+def _default_dict(*factory: object) -> dict[object, object]:
+    if len(factory) > 1:
+        raise Objection(UnsafeCheckpoint, "a defaultdict with contents of its own")
     return {}
 
 
@@ -244,8 +268,14 @@ def _integers(values: object = ()) -> tuple[int, ...]:
 
 def set_state(target: object, state: object) -> object:
     """What BUILD does: attributes, such as the ``_metadata`` of a state dict, are not weights."""
-    if type(target) is dict or isinstance(target, _View):
+    if type(target) is dict:
         return target
+    if isinstance(target, _View):
+        # Whether gradients are wanted, and hooks, as torch before 0.4 has it; another state would be other weights.
+        match state:
+            case (bool(), bool(), _):
+                return target
+        raise Objection(UnsafeCheckpoint, "a tensor that is replaced by its state")
     return set_array_state(target, state)
 
 
@@ -271,7 +301,7 @@ def _names() -> Names:
         "_rebuild_tensor_v2": _rebuild_tensor,
         "_rebuild_tensor_v3": _rebuild_tensor_v3,
         "_rebuild_parameter": _rebuild_parameter,
-        "_rebuild_parameter_with_state": _rebuild_parameter,
+        "_rebuild_parameter_with_state": _rebuild_parameter_with_state,
         "_rebuild_qtensor": Unsupported("a quantized tensor"),
         "_rebuild_sparse_tensor": Unsupported("a sparse tensor"),
         "_rebuild_sparse_csr_tensor": Unsupported("a sparse tensor"),
@@ -302,7 +332,7 @@ def named_tensors(path: Path, root: object) -> dict[str, Tensor]:
 
     Raises:
         Corrupt: the file holds no state dict, or several.
-        UnsafeCheckpoint: a tensor reaches outside its storage.
+        UnsafeCheckpoint: a tensor reaches outside its storage, or all together claim far more than the file holds.
     """
     tensors: dict[str, Tensor] = {}
     for name, view in find_state_dict(path.name, root, lambda value: isinstance(value, _View)).items():
@@ -311,4 +341,8 @@ def named_tensors(path: Path, root: object) -> dict[str, Tensor]:
             tensors[name] = Tensor(
                 name, view.dtype, view.shape, view.strides, path, storage.start, storage.length, view.offset
             )
+    claimed = sum({tensor.identity: tensor.nbytes for tensor in tensors.values()}.values())
+    if claimed > max(_MIN_CLAIM, _MOST_VIEWS * file_size(path)):
+        msg = f"{path.name}: its {len(tensors)} tensors claim {claimed} bytes, far more than the file holds"
+        raise UnsafeCheckpoint(msg, hint="save the checkpoint again with torch.save, each tensor by .contiguous()")
     return tensors

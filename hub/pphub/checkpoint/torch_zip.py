@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["read_torch_zip", "refuse_program"]
 
+_LOOKED_UP: Final = frozenset({"data.pkl", "byteorder", "version", ".format_version", ".storage_alignment"})
 _DAMAGED: Final = "the file is truncated or damaged; get it again from its source"
 
 
@@ -41,6 +42,7 @@ def read_torch_zip(path: Path) -> dict[str, Tensor]:
     if packed is not None:
         msg = f"{path.name}: the record {packed[:80]!r} is compressed or encrypted, which torch.save never does"
         raise UnsafeCheckpoint(msg, hint="save the checkpoint again with torch.save")
+    _check_case(path, top, records)
     pickled = records[f"{top}/data.pkl"]
     storages: dict[str, Storage] = {}
     with path.open("rb") as stream:
@@ -75,9 +77,19 @@ def refuse_program(path: Path) -> None:
 
 
 def _check_for_program(path: Path, top: str, records: Mapping[str, Record]) -> None:
-    if f"{top}/constants.pkl" in records or any(name.startswith(f"{top}/code/") for name in records):
+    inner = [name.removeprefix(f"{top}/").lower() for name in records]
+    if any(name == "constants.pkl" or name.startswith("code/") for name in inner):
         msg = f"{path.name} is a TorchScript archive, which is a program and not a checkpoint"
         raise UnsafeCheckpoint(msg, hint="save the weights alone with torch.save(model.state_dict(), …)")
+
+
+def _check_case(path: Path, top: str, records: Mapping[str, Record]) -> None:
+    """Torch finds a record in whatever case, and we do not."""
+    for name in records:
+        inner = name.removeprefix(f"{top}/")
+        if inner != inner.lower() and inner.lower() in _LOOKED_UP:
+            msg = f"{path.name}: the record {name[:80]!a} is called {inner.lower()!r} by torch.save"
+            raise UnsafeCheckpoint(msg, hint="save the checkpoint again with torch.save")
 
 
 def _top_folder(path: Path, records: Mapping[str, Record]) -> str:

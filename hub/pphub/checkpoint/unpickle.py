@@ -9,6 +9,7 @@ are documented in the standard library's ``pickletools``.
 from __future__ import annotations
 
 import pickle
+import re
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
@@ -44,6 +45,8 @@ _MAX_INT_BYTES: Final = 16
 _MAX_ARGUMENTS: Final = 8
 # Keys are hashed: other types than text could recurse, and large ints can be chosen to collide.
 _MAX_INT_KEY: Final = 1 << 20
+# Other readers take 010 for eight, or not at all, and 0x10 for sixteen; int() takes blanks and digits of other scripts.
+_DECIMAL: Final = re.compile(r"0|-?[1-9][0-9]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ class LongText:
 
     start: int
     length: int
+    encoding: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +155,7 @@ class Unpickler:
         start: the byte where the pickle begins.
         size: of the file in bytes, where the pickle is a part of one; the larger, the more opcodes it may have.
         large_keys: whether dicts may have large integers as keys; no other program must read the pickle after us then.
+        encoding: of the texts of Python 2, which do not say theirs.
     """
 
     def __init__(
@@ -165,6 +170,7 @@ class Unpickler:
         start: int = 0,
         size: int = 0,
         large_keys: bool = False,
+        encoding: str = "utf-8",
     ) -> None:
         self._stream = stream
         self._end = end
@@ -173,13 +179,15 @@ class Unpickler:
         self._persistent = persistent
         self._build = build
         self._large_keys = large_keys
+        self._encoding = encoding
         self.position = start
         self._opcode_at = start
+        self._frame_end = start
         self._most_steps = min(max(_MAX_STEPS, max(size, end) // _BYTES_PER_STEP), _MOST_STEPS)
         self._steps = self._most_steps
         self._stack: list[Any] = []
         self._memo: dict[int, object] = {}
-        self._texts: dict[str, int] = {}  # the byte where each text stood last: it may turn out to be bytes
+        self._texts: dict[str, int] = {}  # the byte where each UTF-8 text stood last: it may turn out to be bytes
 
     def load(self) -> object:
         """Read up to the end of the pickle; afterwards ``position`` is the byte behind it.
@@ -208,11 +216,17 @@ class Unpickler:
             code = self._stream.read(1) if self.position < self._end else self._take(1)
             self.position += 1
             if code == pickle.STOP:
+                if self.position < self._frame_end:
+                    self._refuse("a FRAME that does not end with the pickle")
                 return self._pop()
             step = _STEPS.get(code)
             if step is None:
                 self._refuse(f"the opcode {_OPCODE_NAMES.get(code, code)}, which no checkpoint needs")
             step(self)
+            if self._opcode_at < self._frame_end < self.position:
+                # CPython reads a frame at once, and loses what is left of it when something reaches beyond: it goes on
+                # at another byte than we.
+                self._refuse(f"an opcode that reaches past the end of its FRAME at byte {self._frame_end}")
 
     def _tensor_at_hand(self) -> str:
         """Which tensor is being made: its name is the last text on the stack that is no part of a storage."""
@@ -264,23 +278,20 @@ class Unpickler:
         self._charge(len(line) // _TEXT_BYTES_PER_STEP)
         return line[:-1].decode()
 
-    def _digits(self) -> int:
-        text = self._line(48).removesuffix("L")
-        # int() would also take "1_0", blanks and digits of other scripts.
-        if not (text.isascii() and text.removeprefix("-").isdigit()):
-            msg = "a number that is none"
-            raise ValueError(msg)
-        return int(text)
+    def _digits(self, suffix: str = "") -> int:
+        return _decimal(self._line(48).removesuffix(suffix))
 
-    def _text(self, size: int) -> None:
+    def _text(self, size: int, encoding: str = "utf-8") -> None:
         start = self.position
         if size > _MAX_TEXT_BYTES:
             self._skip(size)
-            self._push(LongText(start, size))
+            self._push(LongText(start, size, encoding))
             return
         self._charge(1 + size // _TEXT_BYTES_PER_STEP)
-        text = self._take(size).decode()
-        self._texts[text] = start
+        data = self._take(size)
+        text = data.decode(encoding)
+        if encoding == "utf-8" or data.isascii():
+            self._texts[text] = start
         self._push(text)
 
     # -- stack ---------------------------------------------------------------------------------------------
@@ -359,9 +370,9 @@ class Unpickler:
 
     def _encode(self, arguments: object) -> Bytes:
         match arguments:
-            case (LongText(start, length), "latin1"):
+            case (LongText(start, length, "utf-8"), "latin1"):
                 return Bytes(start, length, text=True)
-            case (str(text), "latin1"):
+            case (str(text), "latin1") if text in self._texts:
                 return Bytes(self._texts[text], len(text.encode()), text=True)
         raise Objection(UnsafeCheckpoint, "a call of _codecs.encode that makes no bytes")
 
@@ -397,10 +408,8 @@ class Unpickler:
         self._push(int.from_bytes(self._take(size), "little", signed=True))
 
     def _integer_line(self) -> None:
-        start = self.position
-        value = self._digits()
-        # Of old, INT with two digits is a bool.
-        self._push(bool(value) if self.position - start == 3 and value in {0, 1} else value)
+        line = self._line(48)
+        self._push(line == "01" if line in {"00", "01"} else _decimal(line))  # of old, INT with two digits is a bool
 
     def _bytes(self, size: int) -> None:
         self._charge(1)
@@ -412,14 +421,24 @@ class Unpickler:
         self._memo[index] = self._top()
 
     def _frame(self, size: int) -> None:
-        """A frame only groups what follows, but other readers stop at one that is longer than the file."""
+        """A frame only groups what follows; see ``_run`` for what others make of one that is wrong."""
+        if self._opcode_at < self._frame_end:
+            self._refuse("a FRAME within a FRAME")
         self._advance(size)
+        self._frame_end = self.position
         self.position -= size
 
     def _protocol(self) -> None:
         version = self._number("<B")
         if version > 5:
             self._refuse(f"pickle protocol {version}")
+
+
+def _decimal(text: str) -> int:
+    if not _DECIMAL.fullmatch(text):
+        msg = "a number that is none, or that others read differently"
+        raise ValueError(msg)
+    return int(text)
 
 
 _HINT: Final = "use model.safetensors of the same model, or ask its owner for one"
@@ -437,7 +456,7 @@ _STEPS: Final[dict[bytes, Callable[[Unpickler], object]]] = {
     pickle.NEWTRUE: lambda u: u._push(True),
     pickle.NEWFALSE: lambda u: u._push(False),
     pickle.INT: lambda u: u._integer_line(),
-    pickle.LONG: lambda u: u._push(u._digits()),
+    pickle.LONG: lambda u: u._push(u._digits("L")),
     pickle.BININT: lambda u: u._push(u._number("<i")),
     pickle.BININT1: lambda u: u._push(u._number("<B")),
     pickle.BININT2: lambda u: u._push(u._number("<H")),
@@ -449,8 +468,8 @@ _STEPS: Final[dict[bytes, Callable[[Unpickler], object]]] = {
     pickle.SHORT_BINUNICODE: lambda u: u._text(u._number("<B")),
     pickle.BINUNICODE8: lambda u: u._text(u._number("<Q")),
     # Text of Python 2, in pickles of torch 0.x.
-    pickle.BINSTRING: lambda u: u._text(u._number("<i")),
-    pickle.SHORT_BINSTRING: lambda u: u._text(u._number("<B")),
+    pickle.BINSTRING: lambda u: u._text(u._number("<i"), u._encoding),
+    pickle.SHORT_BINSTRING: lambda u: u._text(u._number("<B"), u._encoding),
     pickle.BINBYTES: lambda u: u._bytes(u._number("<I")),
     pickle.SHORT_BINBYTES: lambda u: u._bytes(u._number("<B")),
     pickle.BINBYTES8: lambda u: u._bytes(u._number("<Q")),

@@ -27,7 +27,7 @@ _LOCATOR: Final = struct.Struct("<4sLQL")
 _CENTRAL: Final = struct.Struct("<4s4xHH8xLLHHHH2xLL")
 _LOCAL: Final = struct.Struct("<4s2xHH8xLLHH")
 _IN_ZIP64: Final = 0xFFFFFFFF
-_ENCRYPTED, _SIZES_FOLLOW, _UTF8 = 0x1, 0x8, 0x800
+_ENCRYPTED, _SIZES_FOLLOW = 0x1, 0x8
 _FOLDER: Final = 0x10  # an attribute of MS-DOS
 _MAX_RECORDS: Final = 100_000
 _MAX_DIRECTORY_BYTES: Final = 16 << 20
@@ -72,12 +72,16 @@ def read_records(path: Path) -> dict[str, Record]:
     """
     size = file_size(path)
     records: dict[str, Record] = {}
+    folded: set[bytes] = set()
     places: list[tuple[int, int, str]] = []
     with path.open("rb") as stream:
         directory = _find_directory(stream, size, path.name)
         for entry in _entries(stream, directory, path.name):
-            if entry.name in records:
-                _unsafe(path.name, f"there are two records called {entry.name[:80]!r}")
+            # Torch looks records up by the bytes of their names, and ignores the case of ASCII letters.
+            key = entry.raw_name.lower()
+            if key in folded:
+                _unsafe(path.name, f"there are two records called {entry.name[:80]!a}, in whatever case")
+            folded.add(key)
             record = _locate(stream, entry, directory, path.name)
             records[entry.name] = record
             places.append((entry.header, record.start + record.length, entry.name))
@@ -160,28 +164,29 @@ def _entries(stream: BinaryIO, directory: _Directory, label: str) -> Iterator[_E
         if magic != b"PK\x01\x02" or extra_at + extra_length + comment > len(data):
             _cut_off(label, f"its directory makes no sense at byte {directory.offset + at}")
         raw_name = data[name_at:extra_at]
-        name = _decode_name(raw_name, flags, label)
+        name = _decode_name(raw_name, label)
         if disk:
             _unsafe(label, "it claims to be one of several volumes")
         size, packed, header = _widen((size, packed, header), data[extra_at : extra_at + extra_length], name, label)
-        if attributes & _FOLDER and size:  # torch would take it for empty
-            _unsafe(label, f"the record {name[:80]!r} of {size} bytes claims to be a folder")
+        if (attributes & _FOLDER or name.endswith("/")) and (size or packed):  # torch would take it for empty
+            _unsafe(label, f"the record {name[:80]!a} of {size} bytes claims to be a folder")
         if not method and not flags & _ENCRYPTED and size != packed:
-            _unsafe(label, f"the record {name[:80]!r} has {packed} bytes and claims to hold {size}")
+            _unsafe(label, f"the record {name[:80]!a} has {packed} bytes and claims to hold {size}")
         yield _Entry(raw_name, name, flags, method, size, packed, header)
         at = extra_at + extra_length + comment
     if at != len(data):
         _unsafe(label, f"its directory holds more than the {directory.count} records it claims")
 
 
-def _decode_name(raw: bytes, flags: int, label: str) -> str:
+def _decode_name(raw: bytes, label: str) -> str:
+    """By UTF-8 whatever a flag says: torch compares the bytes with the UTF-8 of what the pickle asks for."""
     try:
-        name = raw.decode("utf-8" if flags & _UTF8 else "latin-1")
+        name = raw.decode()
     except UnicodeDecodeError:
         _cut_off(label, "the name of a record is no text")
     parts = name.removesuffix("/").split("/")
     if any(part in {"", ".", ".."} for part in parts) or any(char in name for char in "\\:\0"):
-        _unsafe(label, f"there is a record called {name[:80]!r}")
+        _unsafe(label, f"there is a record called {name[:80]!a}")
     return name
 
 
@@ -197,13 +202,13 @@ def _widen(values: tuple[int, int, int], extra: bytes, name: str, label: str) ->
             wide = iter(struct.unpack_from(f"<{wanted}Q", extra, at + 4))
             return tuple(next(wide) if value == _IN_ZIP64 else value for value in values)
         at += 4 + length
-    _unsafe(label, f"the record {name[:80]!r} promises a zip64 size and has none")
+    _unsafe(label, f"the record {name[:80]!a} promises a zip64 size and has none")
 
 
 def _locate(stream: BinaryIO, entry: _Entry, directory: _Directory, label: str) -> Record:
     """Read the record's own header; its extra field (torch's padding) differs from the directory's."""
     if entry.header + _LOCAL.size > directory.offset:
-        _cut_off(label, f"the record {entry.name[:80]!r} starts at byte {entry.header}, behind the last one")
+        _cut_off(label, f"the record {entry.name[:80]!a} starts at byte {entry.header}, behind the last one")
     magic, flags, method, packed, size, name_length, extra_length = _LOCAL.unpack(
         _read_at(stream, entry.header, _LOCAL.size, label)
     )
@@ -217,11 +222,11 @@ def _locate(stream: BinaryIO, entry: _Entry, directory: _Directory, label: str) 
         or (flags ^ entry.flags) & _ENCRYPTED
         or stream.read(name_length) != entry.raw_name
     ):
-        _unsafe(label, f"the record at byte {entry.header} is not the {entry.name[:80]!r} of the directory")
+        _unsafe(label, f"the record at byte {entry.header} is not the {entry.name[:80]!a} of the directory")
     plain = not method and not flags & _ENCRYPTED
     record = Record(entry.header + _LOCAL.size + name_length + extra_length, entry.packed, plain)
     if record.start + record.length > directory.offset:
-        _cut_off(label, f"the record {entry.name[:80]!r} reaches past the end of the records")
+        _cut_off(label, f"the record {entry.name[:80]!a} reaches past the end of the records")
     return record
 
 
@@ -230,7 +235,7 @@ def _check_places(places: list[tuple[int, int, str]], label: str) -> None:
     end = 0
     for start, record_end, name in sorted(places):
         if start < end:
-            _unsafe(label, f"the record {name[:80]!r} overlaps another")
+            _unsafe(label, f"the record {name[:80]!a} overlaps another")
         if not end and start:
             _unsafe(label, f"there are {start} bytes before the first record")
         end = record_end
