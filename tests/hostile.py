@@ -665,6 +665,15 @@ def push_dicts(value: object) -> bytes:
     return b"}(" + b"".join(push(key) + push_dicts(item) for key, item in value.items()) + b"u"
 
 
+def _many_shapes() -> bytes:
+    """One payload in many arrays, none of which is another one."""
+    data, size = raw_bytes(bytes(1 << 20)) + b"\x94", 1 << 18
+    start = text("") + array((size,), data=data) + b"s"  # the payload is the first in the memo
+    shapes = [(1 << n, 1 << (18 - n), *(1,) * ones) for n in range(19) for ones in range(30)]
+    rest = (text(f"w{i}") + array(shape, data=b"h\0") + b"s" for i, shape in enumerate(shapes))
+    return program(b"}", start, *rest)
+
+
 def _wide() -> bytes:
     """Dicts of a thousand times the same dict, four levels deep."""
     level = b"}\x94"
@@ -733,6 +742,7 @@ def pdparams() -> dict[str, tuple[bytes, str]]:
         "parts: number for a name": (split({5: parts()["w"]}, **two), other),
         "name table of laughs": (program(b"}", table, laughs("lists"), b"s"), "is no dict of texts"),
         "name table of functions": (program(b"}", table, b"}", text("a"), NDARRAY, b"ss"), "is no dict of texts"),
+        "many shapes": (_many_shapes(), r"its 571 tensors claim \d+ bytes, far more than the file holds"),
         "no arrays": (program(b"}"), "holds no tensors, but nothing at all"),
         "several models": (
             program(b"}(", *(text(key) + b"}" + text("w") + array() + b"s" for key in ("a", "b")), b"u"),

@@ -328,6 +328,12 @@ def test_pickled_arrays(tmp_path: Path, protocol: int) -> None:
     assert tensors["large"].identity == tensors["same again"].identity
 
 
+def test_an_array_whose_name_in_paddle_is_long(tmp_path: Path) -> None:
+    path = tmp_path / "m.pdparams"
+    path.write_bytes(pickle.dumps({"w": ("n" * 5000, np.ones(2, "f4")), "b": np.ones(1, "f4")}, 4))
+    assert set(read_pdparams(path)) == set(paddle.load(str(path))) == {"w", "b"}
+
+
 @pytest.mark.parametrize("make", [pickle.Pickler, pickle._Pickler], ids=["C", "Python"])
 @pytest.mark.parametrize("protocol", [4, 5])
 def test_frames_of_every_length(tmp_path: Path, protocol: int, make: Any) -> None:

@@ -189,13 +189,18 @@ class Hashing:
         except PphubError as error:
             self._error = error
 
+    @property
+    def is_running(self) -> bool:
+        """Whether there are files left to hash."""
+        return self._thread.is_alive()
+
     def result(self) -> dict[str, str]:
         """Path → sha256.
 
         Raises:
             StorageFailed: a file cannot be read.
         """
-        if self._thread.is_alive():
+        if self.is_running:
             self._thread.join()
         if self._error is not None:
             raise self._error

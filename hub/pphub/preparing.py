@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 from typing import TYPE_CHECKING
 
-from pphub.checkpoint.folder import open_checkpoint, read_config
+from pphub.checkpoint.folder import open_checkpoint, open_wrapped, read_config
 from pphub.conversion.job import RECORD_FILE, conversion_key, is_complete, make_job, run_job
 from pphub.errors import ConversionFailed, Corrupt, StorageFailed
 from pphub.obtain import open_store
@@ -105,6 +105,8 @@ def convert_snapshot(
     """
     store = open_store()
     job = make_job(snapshot, dtype, to, hashing)
+    if job.hashing.is_running:
+        open_wrapped(job.folder, job.weights)  # what is no checkpoint is refused now, and not when it is hashed
 
     def is_done(folder: Path) -> bool:
         # The key waits until the inputs are hashed, which is done meanwhile where there is nothing to compare it with.

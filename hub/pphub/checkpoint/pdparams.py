@@ -21,10 +21,11 @@ from pphub.checkpoint.tensor import (
     MAX_SIZE,
     Array,
     Tensor,
+    check_claims,
     contiguous_strides,
     file_size,
 )
-from pphub.checkpoint.unpickle import Objection, Unpickler
+from pphub.checkpoint.unpickle import LongText, Objection, Unpickler
 from pphub.errors import ConversionFailed, UnsafeCheckpoint
 
 if TYPE_CHECKING:
@@ -193,6 +194,7 @@ def read_pdparams(path: Path) -> dict[str, Tensor]:
         array = _array(value)
         if array is not None:
             tensors[name] = array if isinstance(array, Tensor) else array.as_tensor(path, name)
+    check_claims(path, tensors)
     return tensors
 
 
@@ -210,7 +212,7 @@ def scan_pdparams(path: Path) -> object:
 
 def _array(value: object) -> ArrayInFile | Tensor | None:
     """The array that a value is, alone or in a pair with its name in paddle; None if it is something else."""
-    if type(value) is tuple and len(value) == 2 and type(value[0]) is str:
+    if type(value) is tuple and len(value) == 2 and type(value[0]) in (str, LongText):
         value = value[1]
     if isinstance(value, Tensor):  # one that was in parts
         return value
@@ -244,7 +246,7 @@ def _join_parts(path: Path, root: dict[object, object]) -> dict[str, Tensor]:
             case _:
                 _refuse_parts(path, "says something else than shapes and names")
         if name in (_NAME_TABLE, _SPLIT_TABLE) or any(part in table for part in parts):
-            _refuse_parts(path, f"has {name[:80]!a}, which is a table, or a part of which is an array in parts")
+            _refuse_parts(path, f"has {name[:80]!r}, which is a table, or a part of which is an array in parts")
         if name in root:
             _refuse_parts(path, f"has {name[:80]!r}, which is there whole as well")
     return tensors

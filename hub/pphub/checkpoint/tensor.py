@@ -14,7 +14,7 @@ import numpy.typing as npt
 from pphub.errors import Corrupt, FileNotInModel, StorageFailed, UnsafeCheckpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from io import FileIO
     from pathlib import Path
 
@@ -26,6 +26,7 @@ __all__ = [
     "Piece",
     "Tensor",
     "boxes_of",
+    "check_claims",
     "contiguous_strides",
     "file_size",
 ]
@@ -61,6 +62,9 @@ MAX_SIZE: Final = 1 << 56  # of a number in a file: far beyond any tensor, and n
 
 # An expanded view (stride 0) can claim far more elements than the file holds; real ones are small buffers.
 _MAX_EXPANDED_BYTES: Final = 64 << 20
+# All tensors of a file together: a few views of each storage are honest, and each is written out on its own.
+_MOST_VIEWS: Final = 8
+_LEAST_CLAIM: Final = 512 << 20  # bytes
 _BLOCK: Final = 1 << 20
 _GAP: Final = 16 << 10  # bytes between what is wanted; beyond that it is faster to read apart than to read them, too
 _NO_FILES: Final = (
@@ -123,6 +127,18 @@ def boxes_of(shape: tuple[int, ...], most: int) -> Iterator[tuple[tuple[int, int
     rest = tuple((0, size) for size in shape[1:])
     for at in range(0, shape[0], step):
         yield ((at, min(at + step, shape[0])), *rest)
+
+
+def check_claims(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse a small file that would become a huge one; tensors that are tied count once.
+
+    Raises:
+        UnsafeCheckpoint: they have far more bytes than the file.
+    """
+    claimed = sum({tensor.identity: tensor.nbytes for tensor in tensors.values()}.values())
+    if claimed > max(_LEAST_CLAIM, _MOST_VIEWS * file_size(path)):
+        msg = f"{path.name}: its {len(tensors)} tensors claim {claimed} bytes, far more than the file holds"
+        raise UnsafeCheckpoint(msg, hint="save the checkpoint again, with no more views than it needs")
 
 
 def _is_dense(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:

@@ -135,7 +135,7 @@ class _Storages:
 
     def _refuse_both(self, key: str) -> NoReturn:
         """Torch keeps both in one dict, and the one that comes first is taken for the other."""
-        raise Objection(UnsafeCheckpoint, f"the key {key!a} both for a storage and for a part of one")
+        raise Objection(UnsafeCheckpoint, f"the key {key!r} both for a storage and for a part of one")
 
     def place(self, stream: BinaryIO, keys: object, position: int) -> None:
         """Find the storages' bytes.

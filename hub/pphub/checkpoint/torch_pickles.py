@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, TypeGuard
 
 from pphub.checkpoint.numpy_pickles import NUMPY_NAMES, set_array_state
 from pphub.checkpoint.state_dict import find_state_dict
-from pphub.checkpoint.tensor import DTYPES, MAX_DIMENSIONS, Tensor, file_size
+from pphub.checkpoint.tensor import DTYPES, MAX_DIMENSIONS, Tensor, check_claims
 from pphub.checkpoint.unpickle import Function, Marker, Objection, Unsupported
 from pphub.errors import Corrupt, UnsafeCheckpoint
 
@@ -61,9 +61,6 @@ _FOREIGN_DTYPES: Final = (
     "quint2x4",
     *(f"{sign}int{bits}" for sign in ("", "u") for bits in range(1, 8)),
 )
-# Views of the same storage, each of which is written out on its own: a few of each storage are honest.
-_MOST_VIEWS: Final = 8
-_MIN_CLAIM: Final = 512 << 20  # bytes
 _CONVERT: Final = "convert the checkpoint to float32, float16 or bfloat16 first"
 _DTYPE_PREFIX: Final = "torch."
 _MAX_ATTRIBUTES: Final = 256  # the same dict can be handed over again and again
@@ -341,8 +338,5 @@ def named_tensors(path: Path, root: object) -> dict[str, Tensor]:
             tensors[name] = Tensor(
                 name, view.dtype, view.shape, view.strides, path, storage.start, storage.length, view.offset
             )
-    claimed = sum({tensor.identity: tensor.nbytes for tensor in tensors.values()}.values())
-    if claimed > max(_MIN_CLAIM, _MOST_VIEWS * file_size(path)):
-        msg = f"{path.name}: its {len(tensors)} tensors claim {claimed} bytes, far more than the file holds"
-        raise UnsafeCheckpoint(msg, hint="save the checkpoint again with torch.save, each tensor by .contiguous()")
+    check_claims(path, tensors)
     return tensors

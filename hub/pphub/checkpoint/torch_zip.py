@@ -88,7 +88,7 @@ def _check_case(path: Path, top: str, records: Mapping[str, Record]) -> None:
     for name in records:
         inner = name.removeprefix(f"{top}/")
         if inner != inner.lower() and inner.lower() in _LOOKED_UP:
-            msg = f"{path.name}: the record {name[:80]!a} is called {inner.lower()!r} by torch.save"
+            msg = f"{path.name}: the record {name[:80]!r} is called {inner.lower()!r} by torch.save"
             raise UnsafeCheckpoint(msg, hint="save the checkpoint again with torch.save")
 
 

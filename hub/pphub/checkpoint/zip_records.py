@@ -80,7 +80,7 @@ def read_records(path: Path) -> dict[str, Record]:
             # Torch looks records up by the bytes of their names, and ignores the case of ASCII letters.
             key = entry.raw_name.lower()
             if key in folded:
-                _unsafe(path.name, f"there are two records called {entry.name[:80]!a}, in whatever case")
+                _unsafe(path.name, f"there are two records called {entry.name[:80]!r}, in whatever case")
             folded.add(key)
             record = _locate(stream, entry, directory, path.name)
             records[entry.name] = record
@@ -169,9 +169,9 @@ def _entries(stream: BinaryIO, directory: _Directory, label: str) -> Iterator[_E
             _unsafe(label, "it claims to be one of several volumes")
         size, packed, header = _widen((size, packed, header), data[extra_at : extra_at + extra_length], name, label)
         if (attributes & _FOLDER or name.endswith("/")) and (size or packed):  # torch would take it for empty
-            _unsafe(label, f"the record {name[:80]!a} of {size} bytes claims to be a folder")
+            _unsafe(label, f"the record {name[:80]!r} of {size} bytes claims to be a folder")
         if not method and not flags & _ENCRYPTED and size != packed:
-            _unsafe(label, f"the record {name[:80]!a} has {packed} bytes and claims to hold {size}")
+            _unsafe(label, f"the record {name[:80]!r} has {packed} bytes and claims to hold {size}")
         yield _Entry(raw_name, name, flags, method, size, packed, header)
         at = extra_at + extra_length + comment
     if at != len(data):
@@ -186,7 +186,7 @@ def _decode_name(raw: bytes, label: str) -> str:
         _cut_off(label, "the name of a record is no text")
     parts = name.removesuffix("/").split("/")
     if any(part in {"", ".", ".."} for part in parts) or any(char in name for char in "\\:\0"):
-        _unsafe(label, f"there is a record called {name[:80]!a}")
+        _unsafe(label, f"there is a record called {name[:80]!r}")
     return name
 
 
@@ -202,13 +202,13 @@ def _widen(values: tuple[int, int, int], extra: bytes, name: str, label: str) ->
             wide = iter(struct.unpack_from(f"<{wanted}Q", extra, at + 4))
             return tuple(next(wide) if value == _IN_ZIP64 else value for value in values)
         at += 4 + length
-    _unsafe(label, f"the record {name[:80]!a} promises a zip64 size and has none")
+    _unsafe(label, f"the record {name[:80]!r} promises a zip64 size and has none")
 
 
 def _locate(stream: BinaryIO, entry: _Entry, directory: _Directory, label: str) -> Record:
     """Read the record's own header; its extra field (torch's padding) differs from the directory's."""
     if entry.header + _LOCAL.size > directory.offset:
-        _cut_off(label, f"the record {entry.name[:80]!a} starts at byte {entry.header}, behind the last one")
+        _cut_off(label, f"the record {entry.name[:80]!r} starts at byte {entry.header}, behind the last one")
     magic, flags, method, packed, size, name_length, extra_length = _LOCAL.unpack(
         _read_at(stream, entry.header, _LOCAL.size, label)
     )
@@ -222,11 +222,11 @@ def _locate(stream: BinaryIO, entry: _Entry, directory: _Directory, label: str) 
         or (flags ^ entry.flags) & _ENCRYPTED
         or stream.read(name_length) != entry.raw_name
     ):
-        _unsafe(label, f"the record at byte {entry.header} is not the {entry.name[:80]!a} of the directory")
+        _unsafe(label, f"the record at byte {entry.header} is not the {entry.name[:80]!r} of the directory")
     plain = not method and not flags & _ENCRYPTED
     record = Record(entry.header + _LOCAL.size + name_length + extra_length, entry.packed, plain)
     if record.start + record.length > directory.offset:
-        _cut_off(label, f"the record {entry.name[:80]!a} reaches past the end of the records")
+        _cut_off(label, f"the record {entry.name[:80]!r} reaches past the end of the records")
     return record
 
 
@@ -235,7 +235,7 @@ def _check_places(places: list[tuple[int, int, str]], label: str) -> None:
     end = 0
     for start, record_end, name in sorted(places):
         if start < end:
-            _unsafe(label, f"the record {name[:80]!a} overlaps another")
+            _unsafe(label, f"the record {name[:80]!r} overlaps another")
         if not end and start:
             _unsafe(label, f"there are {start} bytes before the first record")
         end = record_end
