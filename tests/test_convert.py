@@ -9,6 +9,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -295,6 +296,19 @@ def test_a_checkpoint_that_shrinks_while_it_is_read_is_refused(tmp_path: Path, m
     with pytest.raises(Corrupt, match="ends in the middle"):
         pphub.convert(source, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["convert", "prepare"])
+def test_what_is_no_checkpoint_is_refused_before_it_is_hashed(tmp_path: Path, command: str) -> None:
+    """And nobody goes on hashing it."""
+    folder = fill(tmp_path / "model", {"config.json": tiny_bert()["config.json"], "pytorch_model.bin": b""})
+    os.truncate(folder / "pytorch_model.bin", 1 << 40)
+    with pytest.raises(Corrupt, match="no checkpoint of torch"):
+        getattr(pphub, command)(folder)
+    for thread in threading.enumerate():
+        if thread.name == "pphub-inputs":
+            thread.join(5)
+            assert not thread.is_alive()
 
 
 def _replace(path: Path, content: bytes) -> None:

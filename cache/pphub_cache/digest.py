@@ -164,8 +164,12 @@ def sha256_of(path: Path, *, on_bytes: Callable[[int], None] = lambda _count: No
     return digest.hexdigest()
 
 
+class _Stopped(Exception):
+    """Nobody asks for the hash any more."""
+
+
 class Hashing:
-    """Hashes files in a thread, beside whatever is done meanwhile.
+    """Hashes files in a thread, beside whatever is done meanwhile; at the end of a ``with`` block it stops.
 
     Args:
         folder: where they are.
@@ -177,6 +181,7 @@ class Hashing:
         self._states = {path: self._state(path) for path in known}  # before anything is read
         self._found = {path: sha256 or "" for path, sha256 in known.items()}
         self._error: PphubError | None = None
+        self._stopped = False
         self._thread = threading.Thread(target=self._run, name="pphub-inputs", daemon=True)
         if not all(self._found.values()):
             self._thread.start()
@@ -185,9 +190,21 @@ class Hashing:
         try:
             for path in [path for path, sha256 in self._found.items() if not sha256]:
                 with explain_os_errors(f"read {path}", self._folder):
-                    self._found[path] = sha256_of(self._folder / path)
+                    self._found[path] = sha256_of(self._folder / path, on_bytes=self._go_on)
         except PphubError as error:
             self._error = error
+        except _Stopped:
+            pass
+
+    def _go_on(self, _count: int) -> None:
+        if self._stopped:
+            raise _Stopped
+
+    def __enter__(self) -> Hashing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped = True
 
     @property
     def is_running(self) -> bool:

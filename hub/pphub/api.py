@@ -66,19 +66,19 @@ def convert(
     progress = progress or choose_progress()
     snapshot = fetch(path_or_name, revision, source, offline, progress=progress)
     weights = weight_files(snapshot.files)
-    hashing = _hash(snapshot, weights)
-    from pphub.checkpoint.folder import is_paddle, open_checkpoint
-    from pphub.preparing import convert_snapshot
+    with _hash(snapshot, weights) as hashing:
+        from pphub.checkpoint.folder import is_paddle, open_checkpoint
+        from pphub.preparing import convert_snapshot
 
-    if is_paddle(weights) and to == "paddle":
-        open_checkpoint(snapshot.folder, weights)  # refuses a pickle that is more than arrays
-        msg = f"{snapshot.folder} holds a Paddle checkpoint already"
-        raise ConversionFailed(msg, hint="load it as it is, or with `hub prepare`")
-    if weights and not is_paddle(weights) and to == "torch":
-        msg = f"{snapshot.folder} holds a torch checkpoint already"
-        raise ConversionFailed(msg, hint="load it with transformers as it is")
-    side: Side = "torch" if to == "torch" else "paddle"
-    return convert_snapshot(snapshot, _out_folder(out), dtype, progress, to=side, hashing=hashing)
+        if is_paddle(weights) and to == "paddle":
+            open_checkpoint(snapshot.folder, weights)  # refuses a pickle that is more than arrays
+            msg = f"{snapshot.folder} holds a Paddle checkpoint already"
+            raise ConversionFailed(msg, hint="load it as it is, or with `hub prepare`")
+        if weights and not is_paddle(weights) and to == "torch":
+            msg = f"{snapshot.folder} holds a torch checkpoint already"
+            raise ConversionFailed(msg, hint="load it with transformers as it is")
+        side: Side = "torch" if to == "torch" else "paddle"
+        return convert_snapshot(snapshot, _out_folder(out), dtype, progress, to=side, hashing=hashing)
 
 
 def _hash(snapshot: Snapshot, weights: tuple[str, ...]) -> Hashing:
@@ -141,10 +141,10 @@ def prepare(
 
 def _loadable(snapshot: Snapshot, progress: Progress) -> Path:
     weights = weight_files(snapshot.files)
-    hashing = _hash(snapshot, weights)
-    from pphub.checkpoint.folder import is_paddle
-    from pphub.preparing import convert_snapshot, paddle_folder
+    with _hash(snapshot, weights) as hashing:
+        from pphub.checkpoint.folder import is_paddle
+        from pphub.preparing import convert_snapshot, paddle_folder
 
-    if is_paddle(weights):
-        return paddle_folder(snapshot, weights, progress)
-    return convert_snapshot(snapshot, None, None, progress, hashing=hashing)
+        if is_paddle(weights):
+            return paddle_folder(snapshot, weights, progress)
+        return convert_snapshot(snapshot, None, None, progress, hashing=hashing)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pphub.conversion.family import Side
+    from pphub.conversion.job import Job
     from pphub_cache.digest import Hashing
     from pphub_cache.progress import Progress
     from pphub_cache.store import Snapshot
@@ -103,10 +104,15 @@ def convert_snapshot(
     Raises:
         PphubError: see :mod:`pphub.errors`.
     """
-    store = open_store()
     job = make_job(snapshot, dtype, to, hashing)
-    if job.hashing.is_running:
-        open_wrapped(job.folder, job.weights)  # what is no checkpoint is refused now, and not when it is hashed
+    with job.hashing:
+        if job.hashing.is_running:
+            open_wrapped(job.folder, job.weights)  # what is no checkpoint is refused now, and not when it is hashed
+        return _convert(job, snapshot, out, progress)
+
+
+def _convert(job: Job, snapshot: Snapshot, out: Path | None, progress: Progress) -> Path:
+    store = open_store()
 
     def is_done(folder: Path) -> bool:
         # The key waits until the inputs are hashed, which is done meanwhile where there is nothing to compare it with.
