@@ -473,7 +473,7 @@ def test_a_name_that_is_no_unicode_is_recorded_and_read_back(hub: Hub) -> None:
 # --------------------------------------------------------------------------------------- the disk says no
 
 
-@pytest.mark.parametrize("what", ["", "hub", "hub/blobs", "hub/snapshots", "hub/refs", "hub/locks", "hub/partial"])
+@pytest.mark.parametrize("what", ["hub", "hub/blobs", "hub/snapshots", "hub/refs", "hub/locks", "hub/partial"])
 def test_a_file_where_a_folder_must_be(hub: Hub, home: Path, what: str) -> None:
     (home / what).parent.mkdir(parents=True, exist_ok=True)
     (home / what).write_bytes(b"mine")

@@ -1113,6 +1113,7 @@ def test_a_home_that_is_a_file(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
 ) -> None:
     """An empty cache would be another matter."""
-    fill(tmp_path, {"file": b""})
+    fill(tmp_path, {"file": b"mine"})
     monkeypatch.setenv("PPNLP_HOME", str(tmp_path / "file"))
     assert "is no folder" in command(*arguments, check=2)
+    assert (tmp_path / "file").read_bytes() == b"mine"

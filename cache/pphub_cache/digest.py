@@ -180,6 +180,7 @@ class Hashing:
         self._folder = folder
         self._states = {path: self._state(path) for path in known}  # before anything is read
         self._found = {path: sha256 or "" for path, sha256 in known.items()}
+        self._known = {path for path, sha256 in known.items() if sha256}
         self._error: PphubError | None = None
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="pphub-inputs", daemon=True)
@@ -234,9 +235,11 @@ class Hashing:
 
     def _is_changed(self, path: str, before: tuple[int, ...], sha256: str) -> bool:
         now = self._state(path)
-        if not now or now[:-1] != before[:-1]:
-            return True
-        return now != before and sha256_of(self._folder / path) != sha256  # or it was linked to, which is no change
+        if now == before:
+            return False
+        # In the cache, another process may put the same content there; and a further link to a file is no change.
+        same_file = now[:-1] == before[:-1]
+        return not now or not (path in self._known or same_file) or sha256_of(self._folder / path) != sha256
 
     def _state(self, path: str) -> tuple[int, ...]:
         """What changes with a file, at the last with anything about it; empty if there is none."""

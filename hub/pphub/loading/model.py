@@ -216,8 +216,8 @@ def _use_padding_rows(model: Any) -> None:
     from paddle.nn import Embedding
 
     for layer in model.sublayers():
-        if isinstance(layer, Embedding) and (row := layer._padding_idx) != -1 and layer.weight[row].numpy().any():
-            layer._padding_idx = -1
+        if isinstance(layer, Embedding) and (row := layer._padding_idx) is not None and layer.weight[row].numpy().any():
+            layer._padding_idx = None
 
 
 def _set_generation(model: Any, folder: Path, kwargs: Mapping[str, Any]) -> None:
