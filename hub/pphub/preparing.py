@@ -106,7 +106,7 @@ def convert_snapshot(
     """
     job = make_job(snapshot, dtype, to, hashing)
     with job.hashing:
-        if job.hashing.is_running:
+        if out is None and job.hashing.is_running:  # to find a place in the cache waits for it
             open_wrapped(job.folder, job.weights)  # what is no checkpoint is refused now, and not when it is hashed
         return _convert(job, snapshot, out, progress)
 
