@@ -337,10 +337,8 @@ class _Transfer:
             raise Failed("broken", "it sent another part of the file than it was asked for")
         self._choice.in_parts = False
         if same and head.start == 0 and (self._file.digest or known):
-            with self._partial.changed:
-                claim.end = (
-                    self._partial.size
-                )  # it ignores ranges: what is here goes by, and all gaps are filled at once
+            with self._partial.changed:  # it ignores ranges: what is here goes by, and all gaps are filled at once
+                claim.end = self._partial.size
             return claim.at
         # Not what the first bytes were of; or without a hash nobody could tell at the end.
         self._begin_again()

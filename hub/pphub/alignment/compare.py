@@ -17,7 +17,7 @@ from pphub.alignment.values import EXACT, HISTOGRAM_EDGES, Difference, Tolerance
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Array", "add_counts", "blocks_of", "compare"]
+__all__ = ["Array", "add_counts", "compare", "square_of"]
 
 Array = npt.NDArray[Any]
 
@@ -78,11 +78,9 @@ def add_counts(differences: tuple[Difference, ...]) -> tuple[int, ...]:
     return tuple(int(count) for count in total)
 
 
-def blocks_of(array: Array) -> Iterator[tuple[int, Array]]:
-    """Its elements in pieces, each with the place of its first."""
-    flat = array.reshape(-1)
-    for start in range(0, flat.size, _BLOCK):
-        yield start, flat[start : start + _BLOCK]
+def square_of(array: Array) -> float:
+    """The sum of the squares of its elements, in double precision and in little memory."""
+    return sum(float(np.square(block.astype(np.float64)).sum()) for _, block in _blocks(array))
 
 
 class _Found:
@@ -107,7 +105,7 @@ def _problem(torch: Array, paddle: Array) -> str | None:
 def _not_finite(torch: Array, paddle: Array) -> str | None:
     for side, array in (("torch", torch), ("paddle", paddle)):
         if array.dtype.kind == "f":
-            for start, block in blocks_of(array):
+            for start, block in _blocks(array):
                 finite = np.isfinite(block)
                 if not finite.all():
                     at = start + int(np.argmin(finite))
@@ -118,8 +116,7 @@ def _not_finite(torch: Array, paddle: Array) -> str | None:
 
 def _measure(torch: Array, paddle: Array, floor: float) -> _Found:
     found = _Found()
-    square = sum(float(np.square(block.astype(np.float64)).sum()) for _, block in blocks_of(torch))
-    found.rms = math.sqrt(square / torch.size)
+    found.rms = math.sqrt(square_of(torch) / torch.size)
     # Where torch's array is all zeros and differences are to be relative, any difference is infinitely large.
     least = max(floor, found.rms)
     largest, at = -1.0, 0
@@ -151,9 +148,15 @@ def _count(gap: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     return np.array([zero.sum(), below, *inner, above], np.int64)
 
 
+def _blocks(array: Array) -> Iterator[tuple[int, Array]]:
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, _BLOCK):
+        yield start, flat[start : start + _BLOCK]
+
+
 def _pairs(torch: Array, paddle: Array) -> Iterator[tuple[int, tuple[Array, Array]]]:
     """Both arrays in pieces, as doubles, in which the difference of two floats of single precision is exact enough."""
-    for (start, left), (_, right) in zip(blocks_of(torch), blocks_of(paddle), strict=True):
+    for (start, left), (_, right) in zip(_blocks(torch), _blocks(paddle), strict=True):
         yield start, (left.astype(np.float64), right.astype(np.float64))
 
 
